@@ -1,0 +1,182 @@
+"""Every error that NetChat raises on purpose.
+
+    NetChatError
+    ├── LocalError                you asked for something that cannot be
+    │   ├── InvalidName           not a name of the grammar, or a reserved one
+    │   ├── InvalidAddress        not HOST:PORT, or an address nobody can be reached at
+    │   ├── InvalidUrl            not the http:// address of a directory
+    │   ├── TextTooLong           longer than a classic client can receive
+    │   ├── AddressInUse          somebody else listens there already
+    │   └── ProfileInUse          another process owns this profile
+    ├── RemoteError               a peer or a directory sent something that breaks the rules
+    │   ├── MalformedMessage      not a whole classic message
+    │   └── MalformedBody         not a body that the directory protocol knows
+    ├── DirectoryError
+    │   ├── DirectoryUnreachable  no answer, or an answer that no directory gives
+    │   └── DirectoryRefused      it answered, and said no
+    └── StoreError
+        ├── StoreUnavailable      the disk refused; the operation may be repeated
+        ├── StoreNewer            the file was written by a newer NetChat
+        └── NameHeld              a key holds this name in the directory
+
+Each class has a ``code`` for scripts; the sentences for people are in ``frontends/words.py``.
+A parser in ``wire`` raises only ``RemoteError``: any other exception from there is a bug.
+"""
+
+from typing import ClassVar
+
+
+class NetChatError(Exception):
+    """The root of everything below; catch it at the doors of the program."""
+
+    code: ClassVar[str] = "failed"
+
+
+class LocalError(NetChatError):
+    """The caller asked for something that cannot be."""
+
+    code = "refused"
+
+
+class InvalidName(LocalError):
+    """``text`` is no name; ``reserved`` tells whether the grammar would have allowed it."""
+
+    code = "invalid-name"
+
+    def __init__(self, text: str, *, reserved: bool = False) -> None:
+        super().__init__(text)
+        self.text = text
+        self.reserved = reserved
+
+
+class InvalidAddress(LocalError):
+    """``text`` is no address that a peer could be reached at, because of ``reason``."""
+
+    code = "invalid-address"
+
+    def __init__(self, text: str, reason: str) -> None:
+        super().__init__(text, reason)
+        self.text = text
+        self.reason = reason
+
+
+class InvalidUrl(LocalError):
+    """``url`` is not the ``http://HOST:PORT`` of a directory."""
+
+    code = "invalid-url"
+
+    def __init__(self, url: str) -> None:
+        super().__init__(url)
+        self.url = url
+
+
+class TextTooLong(LocalError):
+    """The whole message would have ``size`` bytes; a classic client reads ``size_max``."""
+
+    code = "too-long"
+
+    def __init__(self, size: int, size_max: int) -> None:
+        super().__init__(size, size_max)
+        self.size = size
+        self.size_max = size_max
+
+
+class AddressInUse(LocalError):
+    """The program cannot listen on ``address``, because of ``reason``."""
+
+    code = "address-in-use"
+
+    def __init__(self, address: str, reason: str) -> None:
+        super().__init__(address, reason)
+        self.address = address
+        self.reason = reason
+
+
+class ProfileInUse(LocalError):
+    """The profile at ``path`` is owned by the running process ``pid`` (0 when it did not say)."""
+
+    code = "profile-in-use"
+
+    def __init__(self, path: str, pid: int) -> None:
+        super().__init__(path, pid)
+        self.path = path
+        self.pid = pid
+
+
+class RemoteError(NetChatError):
+    """Somebody else broke the rules; ``reason`` is one of the codes that the vectors list."""
+
+    code = "malformed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class MalformedMessage(RemoteError):
+    """What a peer sent is not a whole classic message."""
+
+
+class MalformedBody(RemoteError):
+    """What came over HTTP is not a body of the directory protocol."""
+
+
+class DirectoryError(NetChatError):
+    """The directory at ``url`` could not do what was asked, because of ``reason``."""
+
+    code = "directory"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason)
+        self.url = url
+        self.reason = reason
+
+
+class DirectoryUnreachable(DirectoryError):
+    """No answer, or an answer that no directory gives. Whether it took effect is not known."""
+
+    code = "directory-unreachable"
+
+
+class DirectoryRefused(DirectoryError):
+    """It answered with ``status``, which is not 200."""
+
+    code = "directory-refused"
+
+    def __init__(self, url: str, reason: str, status: int) -> None:
+        super().__init__(url, reason)
+        self.status = status
+
+
+class StoreError(NetChatError):
+    """Something between us and our own disk."""
+
+    code = "store"
+
+
+class StoreUnavailable(StoreError):
+    """The disk refused (full, read-only, damaged). Nothing was lost; the call may be repeated."""
+
+    code = "store-unavailable"
+
+
+class StoreNewer(StoreError):
+    """``path`` has schema ``found`` and this program knows schemas up to ``known``."""
+
+    code = "store-newer"
+
+    def __init__(self, path: str, found: int, known: int) -> None:
+        super().__init__(path, found, known)
+        self.path = path
+        self.found = found
+        self.known = known
+
+
+class NameHeld(StoreError):
+    """``name`` is claimed by a key, so a registration without that key is refused."""
+
+    code = "name-held"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name

@@ -1,0 +1,325 @@
+"""The values that every room speaks of: frozen, checked once when they are made.
+
+A string that somebody else chose is only ever held as ``Name``, ``Address``, ``DisplayText`` or
+``FileName``, so that no room has to remember to clean it. Nothing here knows a clock or a disk.
+"""
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from functools import total_ordering
+from ipaddress import AddressValueError, IPv4Address, ip_address
+from typing import Final
+
+from netchat.errors import InvalidAddress, InvalidName
+from netchat.limits import FILE_NAME_BYTES_MAX, NAME_CHARS_MAX
+
+RESERVED_NAMES: Final = frozenset(
+    {"user", "deleted", "delete_message", "netchat", "all", "everyone", "here"}
+)
+"""Names that the prompt or the wire gives a meaning of their own (classic.md, "Names")."""
+
+_NAME: Final = re.compile(rf"[A-Za-z0-9][A-Za-z0-9._-]{{0,{NAME_CHARS_MAX - 1}}}", re.ASCII)
+
+
+@total_ordering
+@dataclass(frozen=True, slots=True)
+class Name:
+    """A registered name: compared without regard to case, shown as it was written.
+
+    Raises:
+        InvalidName: ``shown`` is not of the grammar in classic.md, or is reserved.
+    """
+
+    shown: str = field(compare=False)
+    key: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        if _NAME.fullmatch(self.shown) is None:
+            raise InvalidName(self.shown)
+        key = self.shown.lower()
+        if key in RESERVED_NAMES:
+            raise InvalidName(self.shown, reserved=True)
+        object.__setattr__(self, "key", key)
+
+    def __str__(self) -> str:
+        return self.shown
+
+    def __lt__(self, other: "Name") -> bool:
+        return self.key < other.key
+
+
+_PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Address:
+    """Where a program listens: an IP address (never a host name) and a TCP port.
+
+    Raises:
+        InvalidAddress: not an IP address, or no port of 1 to 65,535.
+    """
+
+    host: str
+    port: int
+
+    def __post_init__(self) -> None:
+        try:
+            ip_address(self.host)
+        except ValueError:
+            raise InvalidAddress(self.host, "not-an-ip-address") from None
+        if not 1 <= self.port <= 65_535:
+            raise InvalidAddress(str(self.port), "no-such-port")
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @classmethod
+    def parse(cls, text: str) -> "Address":
+        """Read ``192.0.2.7:54321`` or ``[2001:db8::1]:54321``."""
+        host, colon, port = text.rpartition(":")
+        if not colon or _PORT.fullmatch(port) is None:
+            raise InvalidAddress(text, "not-host-port")
+        if host.startswith("[") and host.endswith("]"):
+            host = host[1:-1]
+        elif ":" in host:
+            raise InvalidAddress(text, "not-host-port")
+        return cls(host, int(port))
+
+    @classmethod
+    def parse_reachable(cls, text: str) -> "Address":
+        """Read the address that a classic entry holds: an IPv4 that somebody can be reached at."""
+        address = cls.parse(text)
+        try:
+            host = IPv4Address(address.host)
+        except AddressValueError:
+            raise InvalidAddress(text, "not-ipv4") from None
+        if host.is_unspecified or host.is_multicast or host == IPv4Address("255.255.255.255"):
+            raise InvalidAddress(text, "not-reachable")
+        return address
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class MessageId:
+    """Sixteen bytes that name a message or a change for ever; the maker of it chooses them."""
+
+    value: bytes
+
+    def __post_init__(self) -> None:
+        assert len(self.value) == 16, "a message id has 16 bytes"
+
+    def __str__(self) -> str:
+        return self.value.hex()
+
+
+# --- text of strangers ---------------------------------------------------------------------------
+
+COMBINING_MAX: Final = 4
+"""Marks shown on one base character; Vietnamese needs two, Hebrew with cantillation four."""
+
+_ZWJ: Final = "\u200d"
+_EMOJI_STYLE: Final = "\ufe0f"
+_KEYCAP: Final = "\u20e3"
+_HIDDEN_LETTERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
+"""Letters and marks of ordinary categories that show as nothing at all."""
+_INVISIBLE: Final = frozenset({"Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Format characters (bidi, zero width, tags), halves of pairs, private, unassigned, separators."""
+
+
+def _token(char: str) -> str:
+    """Write ``char`` as something that can be seen: caret notation for C0, ``<202E>`` otherwise."""
+    code = ord(char)
+    if code < 0x20:
+        return "^" + chr(code + 0x40)
+    if code == 0x7F:
+        return "^?"
+    return f"<{code:02X}>" if code < 0x100 else f"<{code:04X}>"
+
+
+def _is_variation_selector(char: str) -> bool:
+    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+
+
+def _joins_emoji(before: str, after: str) -> bool:
+    """Tell whether a zero-width joiner stands inside an emoji, the one place where it stays."""
+    return (
+        before != ""
+        and after != ""
+        and (before == _EMOJI_STYLE or unicodedata.category(before) in ("So", "Sk"))
+        and unicodedata.category(after) == "So"
+    )
+
+
+def _takes_emoji_style(before: str) -> bool:
+    """Tell whether ``before`` may be followed by U+FE0F: a symbol, or the base of a keycap."""
+    return before != "" and (unicodedata.category(before) in ("So", "Sm", "Po") or before.isdigit())
+
+
+def _is_harmless(char: str, before: str, after: str, marks: int) -> bool:
+    """Tell whether ``char`` may reach a screen as it is, between its neighbours."""
+    if char == _ZWJ:
+        return _joins_emoji(before, after)
+    if char == _EMOJI_STYLE:
+        return _takes_emoji_style(before)
+    if char in _HIDDEN_LETTERS or _is_variation_selector(char):
+        return False
+    category = unicodedata.category(char)
+    if category in ("Mn", "Me"):
+        return marks < COMBINING_MAX
+    return category != "Cc" and category not in _INVISIBLE
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A run of shown text; ``marked`` when the filter wrote it in place of something else."""
+
+    text: str
+    marked: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DisplayText:
+    """Text that somebody else wrote. ``str()`` of it is safe to print on one line of any screen.
+
+    ``raw`` keeps what came; every face shows ``str(text)`` or ``spans()``, in which nothing can
+    move the cursor, recolour, reorder or hide anything: control characters stand in caret notation,
+    everything invisible as ``<202E>``, at most four combining marks stay on a letter, and spaces of
+    odd widths are plain spaces. Source: research/interfaces.md section 0, measured on terminals.
+    """
+
+    raw: str
+
+    def __str__(self) -> str:
+        if self.raw.isascii() and self.raw.isprintable():
+            return self.raw
+        return "".join(span.text for span in self.spans())
+
+    def __format__(self, spec: str) -> str:
+        return format(str(self), spec)
+
+    def __repr__(self) -> str:
+        return f"DisplayText({str(self)!r})"
+
+    def spans(self) -> Iterator[Span]:
+        """Yield the shown text in runs, so that a face with colours can set the tokens apart."""
+        run: list[str] = []
+        marks = 0
+        for index, char in enumerate(self.raw):
+            before = self.raw[index - 1] if index else ""
+            after = self.raw[index + 1] if index + 1 < len(self.raw) else ""
+            harmless = _is_harmless(char, before, after, marks)
+            marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
+            if harmless:
+                run.append(" " if unicodedata.category(char) == "Zs" else char)
+                continue
+            if run:
+                yield Span("".join(run), marked=False)
+                run.clear()
+            yield Span(_token(char), marked=True)
+        if run:
+            yield Span("".join(run), marked=False)
+
+
+_FORBIDDEN_IN_FILE_NAMES: Final = frozenset('<>:"/\\|?*')
+_DEVICE_NAMES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+FILE_NAME_UNNAMED: Final = "unnamed"
+
+
+@dataclass(frozen=True, slots=True)
+class FileName:
+    """The name a stranger gave a file, made safe to create in a directory of ours.
+
+    ``value`` is one path component: no directory of the sender survives, nothing invisible, nothing
+    that a shell, Windows or a hidden-file rule would treat specially, at most 255 bytes of UTF-8.
+    Whatever is left when that is done is used; when nothing is, the file is called ``unnamed``.
+    """
+
+    raw: str
+    value: str = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "value", _safe_file_name(self.raw))
+
+    def __str__(self) -> str:
+        return self.value
+
+    def __repr__(self) -> str:
+        return f"FileName({self.value!r})"
+
+
+def _safe_file_name(raw: str) -> str:
+    last = re.split(r"[/\\]", raw)[-1]
+    shown = str(DisplayText(unicodedata.normalize("NFC", last)))
+    kept = "".join("_" if char in _FORBIDDEN_IN_FILE_NAMES else char for char in shown)
+    kept = kept.lstrip(". -~").rstrip(". ")
+    if _DEVICE_NAMES.fullmatch(kept):
+        kept = "_" + kept
+    return _cut_file_name(kept) or FILE_NAME_UNNAMED
+
+
+def _cut_file_name(name: str) -> str:
+    """Cut the stem, not the extension, to what a file system takes, never inside a character."""
+    if len(name.encode()) <= FILE_NAME_BYTES_MAX:
+        return name
+    stem, dot, extension = name.rpartition(".")
+    tail = (dot + extension).encode()
+    if not stem or len(tail) > FILE_NAME_BYTES_MAX // 4:
+        stem, tail = name, b""
+    room = FILE_NAME_BYTES_MAX - len(tail)
+    return (stem.encode()[:room].decode(errors="ignore") + tail.decode()).rstrip(". ")
+
+
+# --- messages ------------------------------------------------------------------------------------
+
+
+class MessageState(Enum):
+    """What we know of a message of our own; the words are those of design.md section 3.
+
+    A classic peer gives no receipt, so ``SENT`` is the best state towards it: every byte went to
+    the peer's socket. ``FAILED`` after the first byte means that nobody can know.
+    """
+
+    QUEUED = "queued"
+    SENT = "sent"
+    FAILED = "failed"
+    EXPIRED = "expired"
+    CANCELLED = "cancelled"
+    RECEIVED = "received"
+
+
+class DeleteOutcome(Enum):
+    """What became of a delete: first where it stands here, then how the peer was told.
+
+    NOTHING there was nothing to delete; CANCELLED the message had not left, so nobody need be told;
+    LOCAL gone here, and the peer is not told, because it may not have the message and a classic
+    delete would then hit an older one; QUEUED gone here, the peer is told next; SENT the peer was
+    told; UNKNOWN the connection broke while it was told; EXPIRED it could not be told in time.
+    """
+
+    NOTHING = "nothing"
+    CANCELLED = "cancelled"
+    LOCAL = "local"
+    QUEUED = "queued"
+    SENT = "sent"
+    UNKNOWN = "unknown"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """One row of a conversation. ``text`` is None once it is deleted.
+
+    ``position`` grows with every message of a profile and orders a conversation; ``at_ms`` is when
+    this machine stored it, in milliseconds since 1970. ``reason`` is the code of a failure.
+    """
+
+    position: int
+    message_id: MessageId
+    peer: Name
+    outgoing: bool
+    text: DisplayText | None
+    state: MessageState
+    at_ms: int
+    reason: str | None = None
