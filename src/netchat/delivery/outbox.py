@@ -1,0 +1,282 @@
+"""The life of what we send: one lane a peer, oldest first, one item in flight.
+
+A classic peer knows no ids and sends no receipts, so an item is tried again only while no byte of
+it can have left; after that its outcome is what the connection showed, and it is never repeated.
+The table below is that rule. The engine holds the head of each lane; all the rest is on disk.
+"""
+
+from dataclasses import dataclass, replace
+from enum import Enum, auto
+from typing import Final
+
+from netchat.delivery.effects import (
+    Abandon,
+    AskHead,
+    DeleteProgressed,
+    Dial,
+    Effect,
+    HandOver,
+    Locate,
+    MessageProgressed,
+    PeerPostponed,
+    RemoveItem,
+    SetItemState,
+    SetMessageState,
+    SetTimer,
+    StoreAddress,
+    StoreItem,
+    StoreOwnMessage,
+)
+from netchat.delivery.inputs import (
+    Connected,
+    DialFailed,
+    Handed,
+    HandOverBroke,
+    HeadLoaded,
+    Item,
+    ItemKind,
+    ItemState,
+    Located,
+    LocateFailed,
+    Restored,
+    SendRequested,
+    TimerFired,
+)
+from netchat.limits import EXPIRY_MS, RETRY_MS_MAX, RETRY_MS_MIN
+from netchat.model import Address, DeleteOutcome, MessageId, MessageState, Name
+
+
+class ItemEvent(Enum):
+    CONNECTED = auto()
+    DIAL_FAILED = auto()
+    HANDED = auto()
+    BROKE = auto()
+    RESTARTED = auto()
+    EXPIRED = auto()
+    CANCELLED = auto()
+
+
+TRANSITIONS: Final[dict[tuple[ItemState, ItemEvent], ItemState]] = {
+    # Not a byte has left: everything may still happen, and a new process simply goes on.
+    (ItemState.QUEUED, ItemEvent.CONNECTED): ItemState.HANDING,
+    (ItemState.QUEUED, ItemEvent.DIAL_FAILED): ItemState.QUEUED,
+    (ItemState.QUEUED, ItemEvent.RESTARTED): ItemState.QUEUED,
+    (ItemState.QUEUED, ItemEvent.EXPIRED): ItemState.EXPIRED,
+    (ItemState.QUEUED, ItemEvent.CANCELLED): ItemState.CANCELLED,
+    # A byte may have left: no repeat, no cancel, no expiry; only its own connection ends it.
+    (ItemState.HANDING, ItemEvent.HANDED): ItemState.SENT,
+    (ItemState.HANDING, ItemEvent.BROKE): ItemState.FAILED,
+    (ItemState.HANDING, ItemEvent.RESTARTED): ItemState.FAILED,
+}
+"""Every pair that is not here is refused: a report that comes late changes nothing."""
+
+_MESSAGE_STATES: Final = {
+    ItemState.SENT: MessageState.SENT,
+    ItemState.FAILED: MessageState.FAILED,
+    ItemState.EXPIRED: MessageState.EXPIRED,
+    ItemState.CANCELLED: MessageState.CANCELLED,
+}
+_DELETE_OUTCOMES: Final = {
+    ItemState.SENT: DeleteOutcome.SENT,
+    ItemState.FAILED: DeleteOutcome.UNKNOWN,
+    ItemState.EXPIRED: DeleteOutcome.EXPIRED,
+}
+
+
+class Phase(Enum):
+    """What a lane is doing for its head. Never on disk: after a crash it is simply not doing it."""
+
+    WAITING = auto()
+    LOCATING = auto()
+    DIALING = auto()
+    HANDING = auto()
+
+
+@dataclass(slots=True)
+class _Lane:
+    item: Item
+    address: Address | None
+    phase: Phase = Phase.WAITING
+    attempts: int = 0
+
+
+class Outbox:
+    """The lanes of all peers. Methods take the time in ms and return effects; nothing waits."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[Name, _Lane] = {}
+
+    # --- from a person ---------------------------------------------------------------------------
+
+    def send(self, now_ms: int, request: SendRequested) -> list[Effect]:
+        """Put a message into the lane of its peer, and try the lane at once."""
+        effects: list[Effect] = [
+            StoreOwnMessage(request.message_id, request.peer, request.text),
+        ]
+        if request.address is not None:
+            effects.append(StoreAddress(request.peer, request.address))
+        item = Item(
+            request.message_id,
+            request.peer,
+            ItemKind.TEXT,
+            ItemState.QUEUED,
+            now_ms + EXPIRY_MS,
+        )
+        effects.append(StoreItem(item, request.text))
+        return effects + self._enqueue(now_ms, item, request.address)
+
+    def send_delete(self, now_ms: int, change_id: MessageId, peer: Name) -> list[Effect]:
+        """Put a classic delete behind whatever waits for ``peer``."""
+        item = Item(change_id, peer, ItemKind.DELETE, ItemState.QUEUED, now_ms + EXPIRY_MS)
+        return [StoreItem(item, None), *self._enqueue(now_ms, item, None)]
+
+    def is_in_flight(self, item_id: MessageId, peer: Name) -> bool:
+        """Tell whether a connection for this item is being opened or used."""
+        lane = self._lanes.get(peer)
+        return (
+            lane is not None
+            and lane.item.item_id == item_id
+            and lane.phase in (Phase.DIALING, Phase.HANDING)
+        )
+
+    def cancel(self, item_id: MessageId, peer: Name) -> list[Effect]:
+        """Take an item that is not in flight out of its lane, wherever it stands there."""
+        assert not self.is_in_flight(item_id, peer)
+        effects: list[Effect] = [RemoveItem(item_id)]
+        lane = self._lanes.get(peer)
+        if lane is not None and lane.item.item_id == item_id:
+            lane.phase = Phase.WAITING
+            effects.append(AskHead(peer))
+        return effects
+
+    def _enqueue(self, now_ms: int, item: Item, address: Address | None) -> list[Effect]:
+        lane = self._lanes.get(item.peer)
+        if lane is None:
+            lane = self._lanes[item.peer] = _Lane(item, address)
+        elif lane.phase is not Phase.WAITING:
+            return []
+        lane.attempts = 0
+        return self._begin(now_ms, lane, address)
+
+    # --- the way of the head of a lane -----------------------------------------------------------
+
+    def _begin(self, now_ms: int, lane: _Lane, address: Address | None) -> list[Effect]:
+        if now_ms >= lane.item.expires_ms:
+            return self._end(lane, ItemEvent.EXPIRED, "expired")
+        if address is None:
+            lane.phase = Phase.LOCATING
+            return [Locate(lane.item.peer)]
+        lane.address = address
+        lane.phase = Phase.DIALING
+        return [Dial(lane.item.item_id, lane.item.peer, address)]
+
+    def _postpone(self, now_ms: int, lane: _Lane, reason: str, jitter: float) -> list[Effect]:
+        """Wait, twice as long each time; ``jitter`` takes off up to half (AWS's equal jitter)."""
+        delay_ms = min(RETRY_MS_MAX, RETRY_MS_MIN << min(lane.attempts, 16))
+        lane.attempts += 1
+        lane.phase = Phase.WAITING
+        at_ms = now_ms + int(delay_ms * (1 + jitter) / 2)
+        return [SetTimer(lane.item.peer, at_ms), PeerPostponed(lane.item.peer, reason)]
+
+    def _end(self, lane: _Lane, event: ItemEvent, reason: str | None = None) -> list[Effect]:
+        """Take the head out of its lane, in the state ``event`` gives it; ask for the next."""
+        item = lane.item
+        state = TRANSITIONS[item.state, event]
+        lane.phase = Phase.WAITING
+        done: list[Effect]
+        if item.kind is ItemKind.TEXT:
+            message_state = _MESSAGE_STATES[state]
+            done = [
+                SetMessageState(item.item_id, message_state, reason),
+                MessageProgressed(item.item_id, item.peer, message_state, reason),
+            ]
+        else:
+            done = [DeleteProgressed(item.item_id, item.peer, _DELETE_OUTCOMES[state])]
+        return [*done, RemoveItem(item.item_id), AskHead(item.peer)]
+
+    def _head(self, item_id: MessageId, peer: Name, event: ItemEvent) -> _Lane | None:
+        """Return the lane whose head this event may move; None for a report that comes too late."""
+        lane = self._lanes.get(peer)
+        if lane is None or lane.item.item_id != item_id:
+            return None
+        return lane if (lane.item.state, event) in TRANSITIONS else None
+
+    # --- reports from the network ----------------------------------------------------------------
+
+    def timer_fired(self, now_ms: int, event: TimerFired) -> list[Effect]:
+        lane = self._lanes.get(event.peer)
+        if lane is None or lane.phase is not Phase.WAITING:
+            return []
+        return self._begin(now_ms, lane, None)
+
+    def located(self, now_ms: int, event: Located) -> list[Effect]:
+        lane = self._lanes.get(event.peer)
+        if lane is None or lane.phase is not Phase.LOCATING:
+            return []
+        if event.address is None:
+            return self._postpone(now_ms, lane, "not-registered", event.jitter)
+        return [
+            StoreAddress(event.peer, event.address),
+            *self._begin(now_ms, lane, event.address),
+        ]
+
+    def locate_failed(self, now_ms: int, event: LocateFailed) -> list[Effect]:
+        """Without a directory the last known address serves: people who know each other go on."""
+        lane = self._lanes.get(event.peer)
+        if lane is None or lane.phase is not Phase.LOCATING:
+            return []
+        if lane.address is None:
+            return self._postpone(now_ms, lane, "directory-unreachable", event.jitter)
+        return self._begin(now_ms, lane, lane.address)
+
+    def connected(self, event: Connected) -> list[Effect]:
+        """Say on disk that bytes may leave; only after that commit does one leave."""
+        lane = self._head(event.item_id, event.peer, ItemEvent.CONNECTED)
+        if lane is None:
+            return [Abandon(event.item_id)]
+        state = TRANSITIONS[lane.item.state, ItemEvent.CONNECTED]
+        lane.item = replace(lane.item, state=state)
+        lane.phase = Phase.HANDING
+        return [
+            SetItemState(event.item_id, state),
+            HandOver(event.item_id, event.peer, lane.item.kind),
+        ]
+
+    def dial_failed(self, now_ms: int, event: DialFailed) -> list[Effect]:
+        lane = self._head(event.item_id, event.peer, ItemEvent.DIAL_FAILED)
+        if lane is None or lane.phase is not Phase.DIALING:
+            return []
+        return self._postpone(now_ms, lane, event.reason, event.jitter)
+
+    def handed(self, event: Handed) -> list[Effect]:
+        lane = self._head(event.item_id, event.peer, ItemEvent.HANDED)
+        return [] if lane is None else self._end(lane, ItemEvent.HANDED)
+
+    def broke(self, event: HandOverBroke) -> list[Effect]:
+        lane = self._head(event.item_id, event.peer, ItemEvent.BROKE)
+        if lane is None:
+            return []
+        lane.address = None
+        return self._end(lane, ItemEvent.BROKE, event.reason)
+
+    # --- answers from the store ------------------------------------------------------------------
+
+    def head_loaded(self, now_ms: int, answer: HeadLoaded) -> list[Effect]:
+        """Go on with the next item, at the address that has just worked; or close the lane."""
+        if answer.item is None:
+            self._lanes.pop(answer.peer, None)
+            return []
+        lane = self._lanes.setdefault(answer.peer, _Lane(answer.item, answer.address))
+        lane.item = answer.item
+        lane.attempts = 0
+        return self._begin(now_ms, lane, lane.address)
+
+    def restored(self, now_ms: int, event: Restored) -> list[Effect]:
+        """Take up a lane that the store remembers."""
+        lane = self._lanes[event.peer] = _Lane(event.item, event.address)
+        if event.item.state is ItemState.HANDING:
+            if event.restarted:
+                return self._end(lane, ItemEvent.RESTARTED, "interrupted")
+            lane.phase = Phase.HANDING
+            return []
+        return [SetTimer(event.peer, now_ms if event.restarted else now_ms + RETRY_MS_MIN)]
