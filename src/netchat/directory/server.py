@@ -1,0 +1,250 @@
+"""The directory over HTTP: the classic requests exactly, and limits on everything else.
+
+    POST /                        UPDATE name@ip:port, REGISTER likewise     200, or why not
+    POST /userlist.txt            the same, for the older generation
+    GET  /userlist.txt            the list
+    GET  /userlist.txt?username=  one address, or 404
+
+Every refusal is a 4xx or 503 with one sentence. The directory never connects to an address that
+somebody registered. Specification: docs/spec/classic.md.
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from aiohttp import web
+
+from netchat.directory.registry import Decision, Refusal, Verdict, decide
+from netchat.directory.store import NOBODY, DirectoryStore
+from netchat.errors import (
+    AddressInUse,
+    InvalidName,
+    MalformedBody,
+    NameHeld,
+    NetChatError,
+    StoreUnavailable,
+)
+from netchat.limits import (
+    CONNECTIONS_MAX,
+    LISTEN_BACKLOG,
+    REQUEST_BODY_BYTES_MAX,
+    REQUEST_DEADLINE_S,
+    REQUEST_HEADER_BYTES_MAX,
+    REQUEST_HEADERS_MAX,
+    STOP_GRACE_S,
+)
+from netchat.model import Name
+from netchat.wire.directory import (
+    LEASE_HEADER,
+    PRODUCT,
+    LeaseWish,
+    Registration,
+    format_list,
+    format_lookup,
+    parse_lease,
+    parse_registration,
+)
+
+log = logging.getLogger(__name__)
+
+SWEEP_S: Final = 60.0
+
+_BODY_SENTENCES: Final = {
+    "malformed": "The body must be UPDATE name@ip:port.",
+    "bad-name": "A name has 1 to 32 letters, digits, dots, dashes or underscores"
+    " and begins with a letter or digit.",
+    "reserved-name": "This name is reserved; choose another one.",
+    "bad-address": "The address must be an IPv4 address and a port, like 192.0.2.7:54321.",
+    "bad-lease": "The NetChat-Lease header must be take=SECONDS, keep=SECONDS or end.",
+}
+_REFUSAL_SENTENCES: Final = {
+    Refusal.TAKEN: (409, "This name is registered already."),
+    Refusal.MOVED: (409, "This name is registered from another address now."),
+    Refusal.FULL: (503, "The directory is full; try again later."),
+}
+
+
+class _GuardedServer(web.Server):
+    """aiohttp's server with a bound on its connections: the oldest one makes room for a new one."""
+
+    def __call__(self) -> web.RequestHandler:
+        if len(self.connections) >= CONNECTIONS_MAX:
+            # close() ends an idle connection now and a busy one after its answer.
+            self.connections[0].close()
+        return super().__call__()
+
+
+class DirectoryServer:
+    """Serves ``store`` over HTTP on any number of addresses.
+
+    ``now_ms`` is the clock. Start it, then stop it once; both from the same event loop.
+    """
+
+    def __init__(
+        self, store: DirectoryStore, now_ms: Callable[[], int], classic_ttl_ms: int
+    ) -> None:
+        self._store = store
+        self._now_ms = now_ms
+        self._classic_ttl_ms = classic_ttl_ms
+        self._runner: web.ServerRunner | None = None
+
+    async def start(self, hosts: Sequence[str], port: int) -> int:
+        """Listen on every one of ``hosts``, all at one port, and return that port.
+
+        Raises:
+            AddressInUse: one of them cannot be had.
+        """
+        server = _GuardedServer(
+            self._handle,
+            access_log=None,
+            keepalive_timeout=REQUEST_DEADLINE_S,
+            lingering_time=1.0,
+            max_line_size=REQUEST_HEADER_BYTES_MAX,
+            max_field_size=REQUEST_HEADER_BYTES_MAX,
+            max_headers=REQUEST_HEADERS_MAX,
+        )
+        self._runner = web.ServerRunner(server, shutdown_timeout=STOP_GRACE_S)
+        await self._runner.setup()
+        for host in hosts:
+            site = web.TCPSite(self._runner, host, port, backlog=LISTEN_BACKLOG)
+            try:
+                await site.start()
+            except OSError as error:
+                await self._runner.cleanup()
+                reason = "in-use" if error.errno == errno.EADDRINUSE else "not-permitted"
+                raise AddressInUse(f"{host}:{port}", reason) from error
+            port = self._runner.addresses[0][1]
+        return port
+
+    async def stop(self) -> None:
+        """Accept nothing more, let requests in flight finish, close the store."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+        await self._store.close()
+
+    async def sweep_for_ever(self) -> None:
+        """Remove what has ended, now and then; cancel it to end it."""
+        while True:
+            await asyncio.sleep(SWEEP_S)
+            with contextlib.suppress(StoreUnavailable):
+                await self._store.sweep(self._now_ms())
+
+    # --- requests --------------------------------------------------------------------------------
+
+    async def _handle(self, request: web.BaseRequest) -> web.Response:
+        try:
+            return await self._route(request)
+        except (MalformedBody, NetChatError) as error:
+            return _refuse(error)
+
+    async def _route(self, request: web.BaseRequest) -> web.Response:
+        match request.method, request.path:
+            case (("GET" | "HEAD"), "/userlist.txt"):
+                if "username" in request.query:
+                    return self._lookup(request.query["username"])
+                return self._list()
+            case "POST", "/" | "/userlist.txt":
+                return await self._register(request)
+            case _, "/" | "/userlist.txt":
+                return _sentence(405, "This directory takes GET /userlist.txt and POST /.")
+            case _:
+                return _sentence(404, "There is nothing here; the list is at /userlist.txt.")
+
+    def _list(self) -> web.Response:
+        now_ms = self._now_ms()
+        live = ((x.name, x.address) for x in self._store.leases() if x.is_live(now_ms))
+        return _plain(200, format_list(live))
+
+    def _lookup(self, username: str) -> web.Response:
+        try:
+            lease = self._store.lease(Name(username))
+        except InvalidName:
+            lease = None
+        if lease is None or not lease.is_live(self._now_ms()):
+            return _sentence(404, "Nobody of this name is registered.")
+        return _plain(200, format_lookup(lease.address))
+
+    async def _register(self, request: web.BaseRequest) -> web.Response:
+        body = await _read_body(request)
+        if body is None:
+            return _sentence(413, f"The body may have {REQUEST_BODY_BYTES_MAX:,} bytes at most.")
+        header = request.headers.get(LEASE_HEADER)
+        wish = None if header is None else parse_lease(header)
+        registration = parse_registration(body)
+        decision = await self._decide(registration, wish)
+        if isinstance(decision, Refusal):
+            return _sentence(*_REFUSAL_SENTENCES[decision])
+        return _sentence(200, f"{decision.lease.name} is at {decision.lease.address}.")
+
+    async def _decide(
+        self, registration: Registration, wish: LeaseWish | None
+    ) -> Decision | Refusal:
+        """Judge and carry out; from the look at the store to the change of it nothing waits."""
+        claim = await self._store.claim(registration.name, NOBODY)
+        registration = Registration(registration.verb, claim.name, registration.address)
+        decision = decide(
+            self._now_ms(),
+            registration,
+            wish,
+            self._store.lease(claim.name),
+            self._store.lease_count(),
+            self._classic_ttl_ms,
+        )
+        if isinstance(decision, Decision):
+            await self._carry_out(decision)
+        return decision
+
+    async def _carry_out(self, decision: Decision) -> None:
+        match decision.verdict:
+            case Verdict.GRANT:
+                await self._store.put_lease(decision.lease)
+            case Verdict.END:
+                await self._store.drop_lease(decision.lease)
+            case Verdict.NOTHING:
+                pass
+
+
+async def _read_body(request: web.BaseRequest) -> bytes | None:
+    """Return the body, or None when it is too long. Who stops in the middle is cut off."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(REQUEST_DEADLINE_S):
+            async for chunk in request.content.iter_any():
+                body += chunk
+                if len(body) > REQUEST_BODY_BYTES_MAX:
+                    return None
+    except TimeoutError:
+        raise MalformedBody("malformed") from None
+    return bytes(body)
+
+
+def _refuse(error: NetChatError) -> web.Response:
+    match error:
+        case MalformedBody():
+            return _sentence(400, _BODY_SENTENCES[error.reason])
+        case NameHeld():
+            return _sentence(409, "A key holds this name, so it cannot be registered without it.")
+        case _:
+            log.error("request failed: %s", error)
+            return _sentence(503, "The directory's disk does not take this now; try again later.")
+
+
+def _sentence(status: int, text: str) -> web.Response:
+    return _plain(status, text.encode())
+
+
+def _plain(status: int, body: bytes) -> web.Response:
+    return web.Response(
+        status=status,
+        body=body,
+        headers={
+            "Server": PRODUCT,
+            "Content-Type": "text/plain; charset=utf-8",
+            "Cache-Control": "no-store",
+            "X-Content-Type-Options": "nosniff",
+        },
+    )

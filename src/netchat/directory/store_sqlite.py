@@ -1,0 +1,245 @@
+"""The embedded store: leases in memory, claims and durable leases in a SQLite file.
+
+One writer thread owns the file; whatever waits for it shares one commit (group commit), and a call
+returns after that commit. With ``:memory:`` nothing outlives the process: a meeting point.
+"""
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from netchat.directory.registry import Lease
+from netchat.directory.store import NOBODY, Claim
+from netchat.errors import NameHeld, NetChatError, StoreNewer, StoreUnavailable
+from netchat.limits import BATCH_INPUTS_MAX, BUSY_TIMEOUT_MS
+from netchat.model import Address, Name
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection], T]
+
+APPLICATION_ID: Final = 0x4E434431  # "NCD1" in the header of every directory file
+SCHEMAS: Final = (
+    # Frozen: tests/directory/frozen_0001.sql is its copy. What comes later is a script of its own.
+    """
+    CREATE TABLE claim (
+        name_key TEXT PRIMARY KEY,
+        shown TEXT NOT NULL,
+        holder BLOB NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE lease (
+        name_key TEXT PRIMARY KEY REFERENCES claim (name_key),
+        address TEXT NOT NULL,
+        expires_ms INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Job:
+    work: Work[Any]
+    answer: "asyncio.Future[Any]"
+
+
+class EmbeddedStore:
+    """``DirectoryStore`` over the file at ``path``.
+
+    Raises:
+        StoreNewer: a newer NetChat wrote the file.
+        StoreUnavailable: it cannot be opened or is not a directory file.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self._leases: dict[str, Lease] = {}
+        self._order: list[str] | None = None
+        try:
+            self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+            try:
+                self._open(str(path))
+            except BaseException:
+                self._connection.close()
+                raise
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{path}: {error}") from error
+        self._loop = asyncio.get_running_loop()
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="netchat-directory", daemon=True)
+        self._thread.start()
+
+    def _open(self, path: str) -> None:
+        execute = self._connection.execute
+        execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        # Another process keeps the write lock for as long as it serves from this file.
+        execute("PRAGMA locking_mode = EXCLUSIVE")
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")
+        version = execute("PRAGMA user_version").fetchone()[0]
+        application_id = execute("PRAGMA application_id").fetchone()[0]
+        tables = execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
+        if tables and application_id != APPLICATION_ID:
+            raise StoreUnavailable(f"{path}: the file is not a NetChat directory")
+        if version > len(SCHEMAS):
+            raise StoreNewer(path, version, len(SCHEMAS))
+        for number in range(version + 1, len(SCHEMAS) + 1):
+            self._connection.executescript(
+                f"BEGIN IMMEDIATE; {SCHEMAS[number - 1]};"
+                f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
+            )
+        rows = execute("SELECT shown, address, expires_ms FROM lease JOIN claim USING (name_key)")
+        for shown, address, expires_ms in rows:
+            name = Name(shown)
+            self._leases[name.key] = Lease(name, Address.parse(address), expires_ms, durable=True)
+
+    # --- DirectoryStore --------------------------------------------------------------------------
+
+    async def claim(self, name: Name, holder: bytes) -> Claim:
+        return await self._write(lambda connection: _claim(connection, name, holder))
+
+    async def put_lease(self, lease: Lease) -> None:
+        # In memory before the first await, so that a decision on what is there stays true.
+        before = self._leases.get(lease.name.key)
+        self._keep(lease)
+        try:
+            if lease.durable:
+                await self._write(lambda connection: _put(connection, lease))
+            elif before is not None and before.durable:
+                await self._write(lambda connection: _drop(connection, lease.name))
+        except StoreUnavailable:
+            if self._leases.get(lease.name.key) is lease:
+                self._forget(lease) if before is None else self._keep(before)
+            raise
+
+    async def drop_lease(self, lease: Lease) -> bool:
+        present = self._leases.get(lease.name.key)
+        if present is None or present.address != lease.address:
+            return False
+        self._forget(present)
+        if present.durable:
+            await self._write(lambda connection: _drop(connection, lease.name))
+        return True
+
+    def lease(self, name: Name) -> Lease | None:
+        return self._leases.get(name.key)
+
+    def leases(self) -> Sequence[Lease]:
+        if self._order is None:
+            self._order = sorted(self._leases)
+        return [self._leases[key] for key in self._order]
+
+    def lease_count(self) -> int:
+        return len(self._leases)
+
+    def _keep(self, lease: Lease) -> None:
+        if lease.name.key not in self._leases:
+            self._order = None
+        self._leases[lease.name.key] = lease
+
+    def _forget(self, lease: Lease) -> None:
+        del self._leases[lease.name.key]
+        self._order = None
+
+    async def sweep(self, now_ms: int) -> int:
+        ended = [lease for lease in self._leases.values() if not lease.is_live(now_ms)]
+        for lease in ended:
+            self._forget(lease)
+        kept = frozenset(self._leases)
+        await self._write(lambda connection: _sweep(connection, now_ms, kept))
+        return len(ended)
+
+    async def close(self) -> None:
+        """Commit what was asked for before, and let go of the file."""
+        self._jobs.put(None)
+        await asyncio.to_thread(self._thread.join)
+        self._connection.close()
+
+    # --- the writer thread -----------------------------------------------------------------------
+
+    async def _write(self, work: Work[T]) -> T:
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._jobs.put(_Job(work, answer))
+        return await answer
+
+    def _run(self) -> None:
+        while True:
+            jobs: list[_Job] = []
+            job = self._jobs.get()
+            while job is not None:
+                jobs.append(job)
+                if len(jobs) >= BATCH_INPUTS_MAX or self._jobs.empty():
+                    break
+                job = self._jobs.get()
+            if jobs:
+                self._commit(jobs)
+            if job is None:
+                return
+
+    def _commit(self, jobs: Sequence[_Job]) -> None:
+        """Do all ``jobs`` in one transaction; one that is refused takes no other with it."""
+        execute = self._connection.execute
+        done: list[tuple[asyncio.Future[Any], Any, Exception | None]] = []
+        try:
+            execute("BEGIN IMMEDIATE")
+            for job in jobs:
+                try:
+                    done.append((job.answer, job.work(self._connection), None))
+                except NetChatError as error:
+                    done.append((job.answer, None, error))
+            execute("COMMIT")
+        except sqlite3.Error as error:
+            if self._connection.in_transaction:
+                self._connection.rollback()
+            refusal = StoreUnavailable(str(error))
+            done = [(job.answer, None, refusal) for job in jobs]
+        self._loop.call_soon_threadsafe(_settle, done)
+
+
+def _settle(done: Sequence[tuple["asyncio.Future[Any]", Any, Exception | None]]) -> None:
+    for answer, value, error in done:
+        if answer.done():
+            continue
+        if error is None:
+            answer.set_result(value)
+        else:
+            answer.set_exception(error)
+
+
+def _claim(connection: sqlite3.Connection, name: Name, holder: bytes) -> Claim:
+    row = connection.execute(
+        "SELECT shown, holder FROM claim WHERE name_key = ?", (name.key,)
+    ).fetchone()
+    if row is None:
+        connection.execute("INSERT INTO claim VALUES (?, ?, ?)", (name.key, name.shown, holder))
+        return Claim(name, holder)
+    shown, held_by = row
+    if held_by == NOBODY and holder != NOBODY:
+        connection.execute("UPDATE claim SET holder = ? WHERE name_key = ?", (holder, name.key))
+        return Claim(Name(shown), holder)
+    if held_by != holder:
+        raise NameHeld(shown)
+    return Claim(Name(shown), held_by)
+
+
+def _put(connection: sqlite3.Connection, lease: Lease) -> None:
+    connection.execute(
+        "INSERT INTO lease VALUES (:key, :address, :expires)"
+        " ON CONFLICT DO UPDATE SET address = :address, expires_ms = :expires",
+        {"key": lease.name.key, "address": str(lease.address), "expires": lease.expires_ms},
+    )
+
+
+def _drop(connection: sqlite3.Connection, name: Name) -> None:
+    connection.execute("DELETE FROM lease WHERE name_key = ?", (name.key,))
+
+
+def _sweep(connection: sqlite3.Connection, now_ms: int, kept: frozenset[str]) -> None:
+    connection.execute("DELETE FROM lease WHERE expires_ms <= ?", (now_ms,))
+    free = connection.execute("SELECT name_key FROM claim WHERE holder = ?", (NOBODY,)).fetchall()
+    connection.executemany(
+        "DELETE FROM claim WHERE name_key = ? AND holder = x''",
+        [(key,) for (key,) in free if key not in kept],
+    )
