@@ -1,0 +1,217 @@
+"""Finding a directory, being registered there, and staying so when it goes away.
+
+Where it is told (``--directory``, ``NETCHAT_DIRECTORY``) it uses that one. Else it takes the one on
+this machine's default port, and when there is none it hosts a *meeting point* itself: binding the
+port is the election, so two that start at once never both host. When the host goes, the others
+notice within ``HEARTBEAT_LOCAL_S``, one of them binds the port, and all register again.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Protocol, TypeVar
+
+from netchat.api import DirectoryLost, Event, NameMoved, Registered
+from netchat.directory.client import DirectoryClient
+from netchat.errors import (
+    AddressInUse,
+    DirectoryError,
+    DirectoryRefused,
+    DirectoryUnreachable,
+)
+from netchat.limits import (
+    HEARTBEAT_LOCAL_S,
+    HEARTBEAT_REMOTE_S,
+    HOST_TRIES_MAX,
+    LEASE_S,
+    PROBE_TIMEOUT_S,
+)
+from netchat.model import Address, Name
+from netchat.wire.directory import LeaseAction, LeaseWish
+
+T = TypeVar("T")
+
+
+class MeetingPoint(Protocol):
+    """A directory inside this process."""
+
+    async def stop(self) -> None: ...
+
+
+HostMeetingPoint = Callable[[int], Awaitable[MeetingPoint]]
+"""Starts one on loopback at that port; raises AddressInUse when somebody else has it."""
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether ``host`` means this machine without leaving it."""
+    return host == "localhost" or host == "::1" or host.startswith("127.")
+
+
+class Rendezvous:
+    """The directory in use. ``tell`` gets events; ``jitter`` spreads what many do at once."""
+
+    def __init__(
+        self,
+        name: Name,
+        url: str | None,
+        port: int,
+        host_meeting_point: HostMeetingPoint,
+        tell: Callable[[Event], None],
+        jitter: Callable[[], float],
+    ) -> None:
+        self._name = name
+        self._url = url
+        self._port = port
+        self._host_meeting_point = host_meeting_point
+        self._tell = tell
+        self._jitter = jitter
+        self._client: DirectoryClient | None = None
+        self._meeting_point: MeetingPoint | None = None
+        self._searching = asyncio.Lock()
+        self._address: Address | None = None
+        self._wanted = False
+        self._registered = False
+        self._lost = False
+
+    @property
+    def client(self) -> DirectoryClient:
+        assert self._client is not None, "find() comes first"
+        return self._client
+
+    @property
+    def is_local(self) -> bool:
+        return is_loopback(self.client.host)
+
+    # --- finding ---------------------------------------------------------------------------------
+
+    async def find(self) -> None:
+        """Have a directory to ask.
+
+        Raises:
+            InvalidUrl: the one that was told is no URL of a directory.
+            DirectoryUnreachable: ``port-taken``: something on the default port is no directory.
+        """
+        if self._url is not None:
+            await self._use(DirectoryClient(self._url))
+            return
+        url = f"http://127.0.0.1:{self._port}"
+        for _ in range(HOST_TRIES_MAX):
+            if await self._answers(url):
+                await self._use(DirectoryClient(url))
+                return
+            try:
+                self._meeting_point = await self._host_meeting_point(self._port)
+            except AddressInUse:
+                await asyncio.sleep(0.05 + 0.05 * self._jitter())
+        raise DirectoryUnreachable(url, "port-taken")
+
+    async def _answers(self, url: str) -> bool:
+        async with DirectoryClient(url, PROBE_TIMEOUT_S) as probe:
+            try:
+                await probe.list()
+            except DirectoryError:
+                return False
+            return True
+
+    async def _use(self, client: DirectoryClient) -> None:
+        if self._client is not None:
+            await self._client.close()
+        self._client = client
+
+    async def _recover(self, lost: DirectoryClient) -> None:
+        """Find what comes after ``lost`` and register there, or leave it to a later beat."""
+        async with self._searching:
+            if self._client is not lost or self._meeting_point is not None:
+                return  # another task was quicker; or our own process hosts it, slow but not gone
+            if not self._lost:
+                self._lost = True
+                self._tell(DirectoryLost(lost.url))
+            with contextlib.suppress(DirectoryError):
+                if self._url is None:
+                    await self.find()
+                if self._wanted:
+                    await self._enter(LeaseAction.KEEP)
+
+    # --- being registered ------------------------------------------------------------------------
+
+    async def register(self, address: Address) -> None:
+        """Enter the directory as reachable at ``address``.
+
+        Raises:
+            DirectoryError: as ``DirectoryClient``; ``stay`` goes on trying if it did not answer.
+            InvalidAddress: a classic list cannot hold that address.
+        """
+        Address.parse_reachable(str(address))
+        self._address = address
+        self._wanted = True
+        try:
+            await self._enter(LeaseAction.TAKE)
+        except DirectoryRefused:
+            self._wanted = False
+            raise
+        except DirectoryUnreachable:
+            self._lost = True
+            raise
+
+    async def _enter(self, action: LeaseAction) -> None:
+        assert self._address is not None
+        await self.client.register(self._name, self._address, LeaseWish(action, LEASE_S))
+        if self._lost or not self._registered:
+            hosted = self._meeting_point is not None
+            again = self._registered
+            self._tell(Registered(self.client.url, str(self._address), hosted, again))
+        self._lost = False
+        self._registered = True
+
+    async def stay(self) -> None:
+        """Keep the registration alive; cancel it to end it."""
+        while True:
+            quick = self._lost or (self.is_local and self.client.is_netchat)
+            await asyncio.sleep(HEARTBEAT_LOCAL_S if quick else HEARTBEAT_REMOTE_S)
+            if self._wanted:
+                await self._beat()
+
+    async def _beat(self) -> None:
+        client = self.client
+        try:
+            await self._enter(LeaseAction.KEEP if self._registered else LeaseAction.TAKE)
+        except DirectoryUnreachable:
+            await self._recover(client)
+        except DirectoryRefused as refusal:
+            if refusal.status == 409:
+                self._wanted = False
+                self._tell(NameMoved(client.url))
+
+    async def leave(self) -> None:
+        """End the registration, and the meeting point if it is ours."""
+        if self._wanted and self._registered and self.client.is_netchat:
+            assert self._address is not None
+            self._wanted = False
+            with contextlib.suppress(DirectoryError):  # it forgets us when the lease ends
+                await self.client.register(self._name, self._address, LeaseWish(LeaseAction.END))
+        if self._client is not None:
+            await self._client.close()
+        if self._meeting_point is not None:
+            await self._meeting_point.stop()
+
+    # --- asking ----------------------------------------------------------------------------------
+
+    async def names(self) -> Sequence[Name]:
+        """Return who is present. Raises DirectoryError."""
+        entries = await self._ask(lambda client: client.list())
+        return [name for name, _ in entries]
+
+    async def locate(self, name: Name) -> Address | None:
+        """Return where ``name`` is, None when nobody has that name. Raises DirectoryError."""
+        return await self._ask(lambda client: client.lookup(name))
+
+    async def _ask(self, question: Callable[[DirectoryClient], Awaitable[T]]) -> T:
+        """Ask the directory; when it is gone, ask the one that comes after it, once."""
+        client = self.client
+        try:
+            return await question(client)
+        except DirectoryUnreachable:
+            await self._recover(client)
+            if self.client is client:
+                raise
+        return await question(self.client)

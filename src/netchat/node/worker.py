@@ -1,0 +1,114 @@
+"""The thread that owns a profile's history: it steps the pump over whatever has come meanwhile.
+
+Inputs that wait when the thread is free share one commit (group commit). Questions to the history
+are answered between two batches, so they see everything that was committed before.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from netchat.delivery.inputs import Input
+from netchat.limits import BATCH_INPUTS_MAX, WORKER_QUEUE_MAX
+from netchat.node.pump import Batch, Pump
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Question:
+    ask: Callable[[Pump], Any]
+    answer: "asyncio.Future[Any]"
+
+
+class Worker:
+    """Runs ``pump`` in its own thread and hands every ``Batch`` to ``on_batch`` on the loop."""
+
+    def __init__(
+        self, pump: Pump, now_ms: Callable[[], int], on_batch: Callable[[Batch], None]
+    ) -> None:
+        self._pump = pump
+        self._now_ms = now_ms
+        self._on_batch = on_batch
+        self._loop = asyncio.get_running_loop()
+        self._waiting: queue.SimpleQueue[Input | _Question | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._main, name="netchat-pump", daemon=True)
+        self.failure: asyncio.Future[None] = self._loop.create_future()
+        """Fails when the thread died of a bug: nothing is decided then, so the node must end."""
+
+    def start(self) -> None:
+        """Take up what an earlier process left, and begin. Raises StoreUnavailable."""
+        effects = self._pump.start(self._now_ms())
+        self._thread.start()
+        self._on_batch(Batch(effects))
+
+    @property
+    def is_full(self) -> bool:
+        """Tell whether strangers have to be turned away until the disk has caught up."""
+        return self._waiting.qsize() >= WORKER_QUEUE_MAX
+
+    def submit(self, event: Input) -> None:
+        """Queue an input; never waits. What follows from it comes through ``on_batch``."""
+        self._waiting.put(event)
+
+    async def ask(self, question: Callable[[Pump], T]) -> T:
+        """Run ``question`` on the thread, behind everything submitted before it."""
+        answer: asyncio.Future[T] = self._loop.create_future()
+        self._waiting.put(_Question(question, answer))
+        return await answer
+
+    async def close(self) -> None:
+        """Commit what was submitted before, and end the thread; nothing if it never began."""
+        if self._thread.ident is not None:
+            self._waiting.put(None)
+            await asyncio.to_thread(self._thread.join)
+        self.failure.cancel()
+
+    # --- on the thread ---------------------------------------------------------------------------
+
+    def _main(self) -> None:
+        try:
+            self._run()
+        except Exception as error:
+            self._loop.call_soon_threadsafe(_set_exception, self.failure, error)
+
+    def _run(self) -> None:
+        while True:
+            events: list[Input] = []
+            entry: Input | _Question | None = self._waiting.get()
+            while not isinstance(entry, _Question) and entry is not None:
+                events.append(entry)
+                if len(events) >= BATCH_INPUTS_MAX or self._waiting.empty():
+                    break
+                entry = self._waiting.get()
+            if events:
+                self._step(events)
+            if entry is None:
+                return
+            if isinstance(entry, _Question):
+                self._answer(entry)
+
+    def _step(self, events: Sequence[Input]) -> None:
+        batch = self._pump.step_batch(self._now_ms(), events)
+        self._loop.call_soon_threadsafe(self._on_batch, batch)
+
+    def _answer(self, question: _Question) -> None:
+        try:
+            value = question.ask(self._pump)
+        except Exception as error:
+            self._loop.call_soon_threadsafe(_set_exception, question.answer, error)
+        else:
+            self._loop.call_soon_threadsafe(_set_result, question.answer, value)
+
+
+def _set_result(answer: "asyncio.Future[Any]", value: object) -> None:
+    if not answer.done():
+        answer.set_result(value)
+
+
+def _set_exception(answer: "asyncio.Future[Any]", error: Exception) -> None:
+    if not answer.done():
+        answer.set_exception(error)

@@ -1,0 +1,1 @@
+"""Sockets between peers. It opens, listens, reads and writes; it decides nothing."""

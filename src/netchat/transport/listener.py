@@ -1,0 +1,179 @@
+"""The listening socket of a node: reads one classic message from each connection.
+
+A connection is closed in peace only after ``settle``, that is after the message is on disk; one
+that is turned away ends with a reset, which tells a sender that looks that nothing was stored.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Callable, Sequence
+from typing import cast
+
+from netchat.errors import AddressInUse, MalformedMessage
+from netchat.limits import ARRIVAL_DEADLINE_S, ARRIVALS_MAX, LISTEN_BACKLOG
+from netchat.model import Address
+from netchat.wire.classic import ClassicDelete, ClassicReader, ClassicText
+
+LOOPBACK = "loopback"
+"""What all loopback addresses are called as a source: 127.0.0.1 and ::1 are one machine."""
+
+
+class Arrival(asyncio.Protocol):
+    """One connection that somebody opened to us; reads until it ends, is too much, or too slow."""
+
+    def __init__(self, listener: "Listener") -> None:
+        self._listener = listener
+        self._reader = ClassicReader()
+        self._transport: asyncio.Transport | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._done = False
+
+    # --- asyncio.Protocol ------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        loop = asyncio.get_running_loop()
+        self._deadline = loop.call_later(ARRIVAL_DEADLINE_S, self._end_of_message)
+        self._listener.opened(self)
+
+    def data_received(self, data: bytes) -> None:
+        if self._done:
+            return
+        try:
+            self._reader.feed(data)
+        except MalformedMessage:
+            self.turn_away()
+
+    def eof_received(self) -> bool:
+        self._end_of_message()
+        return True  # our half stays open until the message is on disk
+
+    def connection_lost(self, error: Exception | None) -> None:
+        """A reset is no end of a message: what came before it is dropped."""
+        self._finish_reading()
+        self._transport = None
+        self._listener.closed(self)
+
+    # --- the end of a message --------------------------------------------------------------------
+
+    @property
+    def is_silent(self) -> bool:
+        return not self._reader.begins
+
+    @property
+    def source(self) -> str:
+        """The IP address at the other end, or ``loopback`` when it is this machine."""
+        assert self._transport is not None
+        host = self._transport.get_extra_info("peername")[0]
+        here = self._transport.get_extra_info("sockname")[0]
+        return LOOPBACK if host == here else host.removeprefix("::ffff:")
+
+    def _finish_reading(self) -> None:
+        self._done = True
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _end_of_message(self) -> None:
+        """The stream ended or the time is up: either way it is now whole or it never will be."""
+        if self._done:
+            return
+        self._finish_reading()
+        try:
+            message = self._reader.finish()
+        except MalformedMessage:
+            self.turn_away()
+        else:
+            self._listener.on_arrival(self, message)
+
+    def settle(self) -> None:
+        """Close in peace: the message is on disk."""
+        self._finish_reading()
+        if self._transport is not None:
+            self._transport.close()
+
+    def turn_away(self) -> None:
+        """Close with a reset: nothing was stored."""
+        self._finish_reading()
+        if self._transport is not None:
+            self._transport.abort()
+
+
+class Listener:
+    """Listens on some addresses of this machine and gives whole messages to ``on_arrival``.
+
+    ``on_arrival`` gets the connection too and must ``settle`` it or ``turn_away`` it.
+    """
+
+    def __init__(self, on_arrival: Callable[[Arrival, ClassicText | ClassicDelete], None]) -> None:
+        self.on_arrival = on_arrival
+        self._arrivals: dict[Arrival, None] = {}
+        self._servers: list[asyncio.Server] = []
+        self.addresses: list[Address] = []
+
+    async def start(self, hosts: Sequence[str], port: int) -> None:
+        """Listen on the first of ``hosts``, and on the others at the same port where they exist.
+
+        Raises:
+            AddressInUse: the first one cannot be had.
+        """
+        for host in hosts:
+            try:
+                listening = _bind(host, port)
+            except OSError as error:
+                if not self.addresses:
+                    raise AddressInUse(f"{host}:{port}", reason_of(error)) from error
+                continue
+            loop = asyncio.get_running_loop()
+            server = await loop.create_server(
+                lambda: Arrival(self), sock=listening, backlog=LISTEN_BACKLOG
+            )
+            self._servers.append(server)
+            port = listening.getsockname()[1]
+            self.addresses.append(Address(host, port))
+
+    def opened(self, arrival: Arrival) -> None:
+        """Make room for a connection: the oldest that has said nothing goes first."""
+        self._arrivals[arrival] = None
+        if len(self._arrivals) > ARRIVALS_MAX:
+            silent = (one for one in self._arrivals if one.is_silent and one is not arrival)
+            next(silent, arrival).turn_away()
+
+    def closed(self, arrival: Arrival) -> None:
+        self._arrivals.pop(arrival, None)
+
+    async def stop(self) -> None:
+        """Accept nothing more, and turn away whoever has not finished."""
+        for server in self._servers:
+            server.close()
+        for arrival in list(self._arrivals):
+            arrival.turn_away()
+        for server in self._servers:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(server.wait_closed(), 1)
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listening.setblocking(False)
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        listening.bind((host, port))
+    except OSError:
+        listening.close()
+        raise
+    return listening
+
+
+def reason_of(error: OSError) -> str:
+    """Return a short code for why an address cannot be used."""
+    return {
+        errno.EADDRINUSE: "in-use",
+        errno.EACCES: "not-permitted",
+        errno.EADDRNOTAVAIL: "not-here",
+    }.get(error.errno or 0, "failed")
