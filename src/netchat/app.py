@@ -1,0 +1,187 @@
+"""The composition root: which node, which face, and whether to host a meeting point.
+
+The only place that knows all rooms. Each is imported when it is needed: a chat that finds a
+directory never loads a server, and ``--help`` loads neither.
+"""
+
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from netchat.errors import NetChatError
+from netchat.frontends import cli
+from netchat.frontends.cli import ChatOptions, ServeOptions, SimOptions
+from netchat.model import Address, Name
+
+if TYPE_CHECKING:
+    from netchat.node.config import NodeConfig
+    from netchat.node.rendezvous import MeetingPoint
+    from netchat.store.profile import Profile
+
+EXIT_INTERRUPTED = 130
+LOOPBACK = ("127.0.0.1", "::1")
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Carry out a command line; return the exit status."""
+    try:
+        return cli.run(arguments, _Program())
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read our output has gone; say nothing more, not even at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+class _Program:
+    """``frontends.cli.Program`` with everything behind it."""
+
+    def chat(self, options: ChatOptions) -> int:
+        from netchat.node.config import ListenAt, NodeConfig
+        from netchat.store.profile import Profile
+
+        name = Name(options.name)
+        config = NodeConfig(
+            name=name,
+            directory=options.directory,
+            port=options.port,
+            listen=None if options.listen is None else ListenAt.parse(options.listen),
+            advertise=None if options.advertise is None else Address.parse(options.advertise),
+        )
+        with Profile(_profile_path(options.profile or name.key)) as profile:
+            return _run_until_told(_chat(config, profile, prompt=options.prompt))
+
+    def serve(self, options: ServeOptions) -> int:
+        logging.basicConfig(format="netchat: %(message)s", level=logging.WARNING)
+        return _run_until_told(_serve(options))
+
+    def sim(self, options: SimOptions) -> int:
+        from netchat.testing.scorecard import run_sim
+
+        return run_sim(
+            seeds=range(options.first, options.first + options.seeds)
+            if options.seed is None
+            else range(options.seed, options.seed + 1),
+            trace=options.trace,
+            as_json=options.json,
+        )
+
+
+def data_path() -> Path:
+    """Return where NetChat keeps what lasts (``XDG_DATA_HOME`` on Linux)."""
+    import platformdirs
+
+    return platformdirs.user_data_path("netchat", appauthor=False)
+
+
+def _profile_path(profile: str) -> Path:
+    """Return the directory of a profile: a name below the data directory, or a path as it is."""
+    if os.sep in profile:
+        return Path(profile).expanduser().absolute()
+    return data_path() / "profiles" / Name(profile).key
+
+
+# --- running -------------------------------------------------------------------------------------
+
+
+def _run_until_told(main: Coroutine[Any, Any, int]) -> int:
+    """Run ``main``; SIGTERM and SIGHUP end it as Ctrl-C does, with everything closed properly."""
+    try:
+        return asyncio.run(_with_signals(main))
+    except BaseExceptionGroup as group:
+        raise _single(group) from group
+
+
+async def _with_signals(main: Coroutine[Any, Any, int]) -> int:
+    loop = asyncio.get_running_loop()
+    task = asyncio.current_task()
+    assert task is not None
+    told: list[signal.Signals] = []
+
+    def stop(number: signal.Signals) -> None:
+        told.append(number)
+        task.cancel()
+
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(number, stop, number)
+    try:
+        return await main
+    except asyncio.CancelledError:
+        if not told:
+            raise
+        return 0 if told[0] is signal.SIGTERM else EXIT_INTERRUPTED
+
+
+def _single(error: BaseException) -> BaseException:
+    """Return the error that a task group wrapped; of several, one of ours if there is one."""
+    while isinstance(error, BaseExceptionGroup):
+        ours = [one for one in error.exceptions if isinstance(one, NetChatError)]
+        error = (ours or error.exceptions)[0]
+    return error
+
+
+# --- netchat serve -------------------------------------------------------------------------------
+
+
+async def _serve(options: ServeOptions) -> int:
+    from netchat.directory.server import DirectoryServer
+    from netchat.directory.store_sqlite import EmbeddedStore
+    from netchat.frontends import words
+    from netchat.frontends.console import say
+    from netchat.node.clock import Clock
+
+    folder = options.data or data_path() / "directory"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    store = EmbeddedStore(folder / "directory.db")
+    server = DirectoryServer(store, Clock().now_ms, options.classic_ttl_s * 1_000)
+    try:
+        port = await server.start(options.hosts, options.port)
+        for host in options.hosts:
+            say(words.listening(host, port))
+        await server.sweep_for_ever()
+    finally:
+        await server.stop()
+    return 0
+
+
+async def _host_meeting_point(port: int) -> "MeetingPoint":
+    """Start a directory in this process, on loopback only, that keeps nothing on disk."""
+    from netchat.directory.server import DirectoryServer
+    from netchat.directory.store_sqlite import EmbeddedStore
+    from netchat.limits import CLASSIC_TTL_S
+    from netchat.node.clock import Clock
+
+    store = EmbeddedStore(":memory:")
+    server = DirectoryServer(store, Clock().now_ms, CLASSIC_TTL_S * 1_000)
+    try:
+        await server.start(LOOPBACK, port)
+    except BaseException:
+        await server.stop()
+        raise
+    return server
+
+
+# --- netchat chat --------------------------------------------------------------------------------
+
+
+async def _chat(config: "NodeConfig", profile: "Profile", *, prompt: bool) -> int:
+    from netchat.frontends.console import asker, is_terminal, note, say
+    from netchat.frontends.prompt import Session, run_plain
+    from netchat.node.node import running_node
+
+    async with running_node(config, profile, _host_meeting_point) as node:
+        session = Session(node, say, note)
+        if await session.start():
+            if is_terminal():
+                from netchat.frontends.terminal import run_terminal
+
+                await run_terminal(session, profile.typed_lines_path)
+            else:
+                await run_plain(session, asker(forced=prompt))
+    return 1 if session.failed else 0

@@ -1,0 +1,81 @@
+"""The prompt on a real terminal: editing, history, Tab, and a line that survives arrivals."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from pathlib import Path
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.auto_suggest import AutoSuggestFromHistory
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.document import Document
+from prompt_toolkit.history import FileHistory
+from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.patch_stdout import patch_stdout
+
+from netchat.frontends import commands, words
+from netchat.frontends.prompt import Session
+
+TAB_WAIT_S = 0.5
+"""How long Tab waits for the directory before it offers the names known so far."""
+
+
+async def run_terminal(session: Session, typed_lines: Path) -> None:
+    """Carry out typed lines until EXIT or Ctrl-D; ``typed_lines`` keeps them for the arrow keys."""
+    prompt: PromptSession[str] = PromptSession(
+        words.PROMPT,
+        completer=_Completer(session),
+        complete_while_typing=False,
+        history=_History(str(typed_lines)),
+        auto_suggest=AutoSuggestFromHistory(),
+        enable_history_search=True,
+        key_bindings=_keys(),
+    )
+    # Everything printed meanwhile appears above the line being typed, which is drawn again.
+    with patch_stdout():
+        async with asyncio.TaskGroup() as tasks:
+            events = tasks.create_task(session.show_events())
+            try:
+                while await session.execute(await prompt.prompt_async()):
+                    pass
+            except EOFError:
+                pass
+            events.cancel()
+
+
+class _History(FileHistory):
+    """Lines that begin with a space are not kept, as in a shell."""
+
+    def append_string(self, string: str) -> None:
+        if string and not string.startswith(" "):
+            super().append_string(string)
+
+
+class _Completer(Completer):
+    def __init__(self, session: Session) -> None:
+        self._session = session
+
+    def get_completions(self, document: Document, _event: CompleteEvent) -> list[Completion]:
+        length, found = commands.completions(document.text_before_cursor, self._session.known_names)
+        return [Completion(one, start_position=-length) for one in found]
+
+    async def get_completions_async(
+        self, document: Document, complete_event: CompleteEvent
+    ) -> AsyncGenerator[Completion, None]:
+        try:
+            async with asyncio.timeout(TAB_WAIT_S):
+                await self._session.fetch_names()
+        except TimeoutError:
+            pass
+        for completion in self.get_completions(document, complete_event):
+            yield completion
+
+
+def _keys() -> KeyBindings:
+    keys = KeyBindings()
+
+    @keys.add("c-c")
+    def _clear(event: KeyPressEvent) -> None:
+        """Ctrl-C clears the line; leaving is Ctrl-D or EXIT, so a slip loses no session."""
+        event.current_buffer.reset()
+
+    return keys

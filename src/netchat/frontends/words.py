@@ -1,0 +1,227 @@
+"""Every sentence that people are shown, in one place.
+
+The lines that begin with ``>>`` are the classic prompt's, exactly (classic.md); tests compare them
+byte for byte. What NetChat adds goes to stderr and says what happened, why, and what to do next.
+"""
+
+from collections.abc import Sequence
+from typing import Final
+
+from netchat import errors
+from netchat.api import (
+    DeleteIgnored,
+    DirectoryLost,
+    Event,
+    EventsMissed,
+    MessageDeleted,
+    MessageReceived,
+    NameMoved,
+    Registered,
+)
+from netchat.limits import CLASSIC_SEND_BYTES_MAX
+from netchat.model import DeleteOutcome, DisplayText, Message, Name
+
+PROMPT: Final = "Waiting for a command (to exit write EXIT): "
+REGISTERED: Final = ">>User registered in server!"
+SENT: Final = ">>Message sent!"
+NO_USER: Final = ">>User not found!"
+NO_MESSAGES: Final = ">>No messages found!"
+NOTHING_TO_DELETE: Final = ">>No messages to delete!"
+UNKNOWN_COMMAND: Final = ">>Unknown command!"
+
+HELP: Final = """\
+LIST                              who is here
+SEND bob "hello there"            send a message
+SEND_MULTI [bob,carol] "hello"    send one message to several people
+READ bob                          the conversation with bob
+DELETE bob                        delete your newest message to bob, on both sides
+HELP                              this list
+EXIT                              leave"""
+
+PLAIN_TEXT: Final = (
+    "netchat: this version speaks the classic protocol only: messages are not encrypted,"
+    " and anybody on the network can read them."
+)
+
+
+def listening(host: str, port: int) -> str:
+    return f"listening on http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+def registration_failed(error: errors.NetChatError) -> str:
+    return f">>Registration failed! {sentence(error)}"
+
+
+def list_failed(error: errors.NetChatError) -> str:
+    return f">>Failed to get user list! {sentence(error)}"
+
+
+def names(found: Sequence[Name]) -> str:
+    return f">>[{_joined(found)}]"
+
+
+def send_failed(why: str) -> str:
+    return f">>Failed to send message: {why}"
+
+
+def queued(waiting: Sequence[Name]) -> str:
+    verb = "is" if len(waiting) == 1 else "are"
+    return f">>Message queued: {_joined(waiting)} {verb} not reachable"
+
+
+def no_such_people(unknown: Sequence[Name | DisplayText]) -> str:
+    return f">> Error: Message cannot be sent to {_joined(unknown)}, user does not exist"
+
+
+def invalid_command(verb: str) -> str:
+    return f">>Invalid {verb} command!"
+
+
+def arrived(peer: Name) -> str:
+    return f">>You have a message from {peer}"
+
+
+def conversation_line(message: Message) -> str:
+    who = "user" if message.outgoing else str(message.peer)
+    return f">>{'Deleted' if message.text is None else message.text} - {who}"
+
+
+def _joined(parts: Sequence[Name | DisplayText]) -> str:
+    return ", ".join(str(part) for part in parts)
+
+
+_SEND_REASONS: Final = {
+    "reset": "{peer} closed the connection without taking it",
+    "timeout": "the connection to {peer} broke on the way; it may or may not have arrived",
+    "broken": "the connection to {peer} broke on the way; it may or may not have arrived",
+    "interrupted": "NetChat was stopped on the way; it may or may not have arrived",
+    "expired": "{peer} was not reachable for 30 days",
+    "store-unavailable": "the history on this machine could not be written; check its disk",
+}
+
+
+def send_reason(peer: Name, reason: str | None) -> str:
+    return _SEND_REASONS.get(reason or "", "the message could not be sent").format(peer=peer)
+
+
+_DELETE_NOTES: Final = {
+    DeleteOutcome.LOCAL: "{peer} was not told, because it is not known whether the message arrived",
+    DeleteOutcome.QUEUED: "{peer} is not reachable and is told as soon as possible",
+    DeleteOutcome.UNKNOWN: "the connection to {peer} broke, so it may or may not be deleted there",
+    DeleteOutcome.EXPIRED: "{peer} was not reachable in time, so it is not deleted there",
+}
+
+
+def delete_note(peer: Name, outcome: DeleteOutcome) -> str | None:
+    """What to add on stderr to a delete that is not simply done on both sides."""
+    note = _DELETE_NOTES.get(outcome)
+    return None if note is None else f"netchat: deleted here; {note.format(peer=peer)}."
+
+
+def event_note(event: Event) -> str | None:
+    """What to say on stderr about an event, if anything."""
+    match event:
+        case Registered(url=url, hosted=True):
+            return (
+                "netchat: there is no directory on this machine, so this chat hosts a meeting point"
+                f" at {url}; others on this machine find it by themselves."
+            )
+        case Registered(url=url, again=True):
+            return f"netchat: registered again at {url}."
+        case DirectoryLost(url=url):
+            return f"netchat: the directory at {url} does not answer; looking for another."
+        case NameMoved():
+            return (
+                "netchat: somebody else registered your name from another address, so others"
+                " no longer reach you; leave and choose another name."
+            )
+        case DeleteIgnored(peer=peer, source=source, reason="other-source"):
+            return (
+                f"netchat: a delete that claims to be from {peer} came from {source}, not from"
+                " where the message came from, so the message stays."
+            )
+        case EventsMissed(count=count):
+            return f"netchat: {count} events were not shown; READ shows every message."
+        case Registered() | DeleteIgnored() | MessageReceived() | MessageDeleted():
+            return None
+
+
+_ADDRESS_REASONS: Final = {
+    "not-host-port": "write HOST:PORT, like 192.0.2.7:54321",
+    "not-an-ip-address": "the host must be an IP address, like 192.0.2.7",
+    "no-such-port": "a port is a number from 1 to 65535",
+    "not-ipv4": "the classic list holds only IPv4 addresses; give one with --advertise",
+    "not-reachable": "nobody can be reached at this address",
+}
+_IN_USE_REASONS: Final = {
+    "in-use": "another program listens there; stop it or choose another port",
+    "not-permitted": "you may not listen there; choose a port above 1023 or run it as root",
+    "not-here": "this machine has no such address",
+}
+_DIRECTORY_REASONS: Final = {
+    "no-connection": "nothing listens there; check the address, or start one with: netchat serve",
+    "timeout": "it does not answer; check the network",
+    "not-a-directory": "what answers there is not a directory; check the address and port",
+    "port-taken": (
+        "another program uses this port; stop it, or set NETCHAT_PORT to another port"
+        " for everybody on this machine"
+    ),
+}
+
+
+def sentence(error: errors.NetChatError) -> str:
+    """Say what happened, why, and what to do next."""
+    match error:
+        case errors.InvalidName(reserved=True):
+            return f"The name {DisplayText(error.text)} is reserved; choose another one."
+        case errors.InvalidName():
+            return (
+                f"{DisplayText(error.text)} is not a name: use 1 to 32 letters, digits, dots,"
+                " dashes or underscores, beginning with a letter or digit."
+            )
+        case errors.InvalidAddress():
+            why = _why(_ADDRESS_REASONS, error)
+            return f"The address {DisplayText(error.text)} does not do: {why}."
+        case errors.InvalidUrl():
+            return (
+                f"{DisplayText(error.url)} is not the address of a directory;"
+                " write http://HOST:PORT."
+            )
+        case errors.AddressInUse():
+            return f"Cannot listen on {error.address}: {_why(_IN_USE_REASONS, error)}."
+        case errors.TextTooLong():
+            return (
+                f"the text is too long: with your name it has {error.size:,} bytes, and a classic"
+                f" client reads {CLASSIC_SEND_BYTES_MAX:,}"
+            )
+        case errors.ProfileInUse():
+            return _profile_in_use(error)
+        case errors.DirectoryRefused():
+            said = f": {DisplayText(error.reason)}" if error.reason else ""
+            return f"The directory at {error.url} refused with status {error.status}{said}"
+        case errors.DirectoryUnreachable():
+            return f"No directory at {error.url}: {_why(_DIRECTORY_REASONS, error)}."
+        case errors.StoreNewer():
+            return (
+                f"{error.path} was written by a newer NetChat (schema {error.found}, this one knows"
+                f" {error.known}); update NetChat."
+            )
+        case errors.StoreUnavailable():
+            return f"The disk does not take it: {error}; check free space and permissions."
+        case _:
+            return f"Failed: {error.code}."
+
+
+def _profile_in_use(error: errors.ProfileInUse) -> str:
+    who = f" (process {error.pid})" if error.pid else ""
+    return (
+        f"The profile {error.path} is in use by another NetChat{who};"
+        " leave that one first, or choose another name."
+    )
+
+
+def _why(
+    reasons: dict[str, str],
+    error: errors.InvalidAddress | errors.AddressInUse | errors.DirectoryUnreachable,
+) -> str:
+    return reasons.get(error.reason, error.reason)
