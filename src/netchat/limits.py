@@ -15,6 +15,8 @@ CLASSIC_SEND_BYTES_MAX: Final = 1_024
 """Classic receivers read 1,024 bytes once and drop the rest: a longer message is refused."""
 CLASSIC_RECEIVE_BYTES_MAX: Final = 65_536
 """Far above any classic sender, and 512 of them at once still fit in 32 MiB."""
+SEGMENT_BYTES_MIN: Final = 536
+"""TCP cuts a longer message into segments of at least this size (RFC 9293 section 3.7.1)."""
 CLASSIC_SPACES_MAX: Final = 8
 """Spaces allowed between the colon and the first quote: one is written, more are forgiven."""
 

@@ -63,6 +63,8 @@ TRANSITIONS: Final[dict[tuple[ItemState, ItemEvent], ItemState]] = {
     (ItemState.QUEUED, ItemEvent.RESTARTED): ItemState.QUEUED,
     (ItemState.QUEUED, ItemEvent.EXPIRED): ItemState.EXPIRED,
     (ItemState.QUEUED, ItemEvent.CANCELLED): ItemState.CANCELLED,
+    # The commit that said HANDING failed without telling that it took effect: no byte has left.
+    (ItemState.HANDING, ItemEvent.CONNECTED): ItemState.HANDING,
     # A byte may have left: no repeat, no cancel, no expiry; only its own connection ends it.
     (ItemState.HANDING, ItemEvent.HANDED): ItemState.SENT,
     (ItemState.HANDING, ItemEvent.BROKE): ItemState.FAILED,

@@ -23,6 +23,7 @@ from netchat.delivery.inputs import (
     Connected,
     DeleteArrived,
     DeleteRequested,
+    HandOverBroke,
     SendRequested,
     TextArrived,
 )
@@ -249,8 +250,9 @@ class ChatNode:
             case TextArrived(arrival_id=arrival_id) | DeleteArrived(arrival_id=arrival_id):
                 if (arrival := self._arrivals.pop(arrival_id, None)) is not None:
                     arrival.turn_away()
-            case Connected(item_id=item_id):
+            case Connected(item_id=item_id, peer=peer):
                 self._courier.abandon(item_id)
+                self._worker.submit(HandOverBroke(item_id, peer, refused.error.code))
             case event:
                 loop = asyncio.get_running_loop()
                 loop.call_later(STORE_RETRY_S, self._worker.submit, event)

@@ -112,18 +112,27 @@ class Pump:
         """
         try:
             return Batch(self._in_transaction(now_ms, events))
-        except StoreUnavailable as error:
+        except StoreUnavailable:
             effects = list(self._read_back(now_ms))
-            if len(events) == 1:
-                return Batch(effects, (Refused(events[0], error),))
         refused: list[Refused] = []
         for event in events:
             try:
                 effects += self._in_transaction(now_ms, (event,))
             except StoreUnavailable as error:
                 effects += self._read_back(now_ms)
-                refused.append(Refused(event, error))
+                if self._is_stored(event):
+                    effects += self._run(now_ms, event)
+                else:
+                    refused.append(Refused(event, error))
         return Batch(effects, refused)
+
+    def _is_stored(self, event: Input) -> bool:
+        """Tell whether an event reached the disk after all; to refuse it then would be a lie."""
+        try:
+            with translated_errors():
+                return isinstance(event, Identified) and self._seen(event)
+        except StoreUnavailable:
+            return False
 
     def page(self, peer: Name, after: int, limit: int) -> Sequence[Message]:
         """Read a page of a conversation (``History.page``)."""

@@ -35,7 +35,7 @@ class Arrival(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         loop = asyncio.get_running_loop()
-        self._deadline = loop.call_later(ARRIVAL_DEADLINE_S, self._end_of_message)
+        self._deadline = loop.call_later(ARRIVAL_DEADLINE_S, self._end_of_message, False)
         self._listener.opened(self)
 
     def data_received(self, data: bytes) -> None:
@@ -47,7 +47,7 @@ class Arrival(asyncio.Protocol):
             self.turn_away()
 
     def eof_received(self) -> bool:
-        self._end_of_message()
+        self._end_of_message(True)
         return True  # our half stays open until the message is on disk
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -76,13 +76,13 @@ class Arrival(asyncio.Protocol):
             self._deadline.cancel()
             self._deadline = None
 
-    def _end_of_message(self) -> None:
-        """The stream ended or the time is up: either way it is now whole or it never will be."""
+    def _end_of_message(self, closed: bool) -> None:
+        """The sender closed or the time is up: either way it is whole now, or it never will be."""
         if self._done:
             return
         self._finish_reading()
         try:
-            message = self._reader.finish()
+            message = self._reader.finish(closed=closed)
         except MalformedMessage:
             self.turn_away()
         else:

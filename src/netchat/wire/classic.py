@@ -17,6 +17,7 @@ from netchat.limits import (
     CLASSIC_SEND_BYTES_MAX,
     CLASSIC_SPACES_MAX,
     NAME_CHARS_MAX,
+    SEGMENT_BYTES_MIN,
 )
 from netchat.model import DisplayText, Name
 
@@ -74,6 +75,7 @@ class ClassicReader:
     def __init__(self) -> None:
         self._data = bytearray()
         self._head_known = False
+        self._pieces = 0
 
     @property
     def begins(self) -> bool:
@@ -87,6 +89,7 @@ class ClassicReader:
                 ``too-long`` above ``CLASSIC_RECEIVE_BYTES_MAX``. Feed no more after it.
         """
         self._data += data
+        self._pieces += 1
         if len(self._data) > CLASSIC_RECEIVE_BYTES_MAX:
             raise MalformedMessage("too-long")
         if not self._head_known and not self._may_become_a_message():
@@ -101,25 +104,24 @@ class ClassicReader:
             return len(self._data) <= _DELETE_BYTES and bool(_DELETE_SO_FAR.match(self._data))
         return _TEXT_HEAD_SO_FAR.match(self._data[:_HEAD_BYTES]) is not None
 
-    def is_whole(self) -> bool:
-        """Tell whether the bytes so far are a whole message, though the sender has not closed."""
-        try:
-            self.finish()
-        except MalformedMessage:
-            return False
-        return True
+    def finish(self, *, closed: bool) -> ClassicText | ClassicDelete:
+        """Return what the connection said, once the sender ``closed`` it or its deadline has come.
 
-    def finish(self) -> ClassicText | ClassicDelete:
-        """Return what the connection said, once its end, its limit or its deadline has come.
+        Some classic senders never close. What they said counts if it came in one piece that is
+        smaller than any segment a longer message is cut into; a text that was cut short right
+        behind a quote inside it would otherwise pass for whole.
 
         Bytes that are not UTF-8 become U+FFFD, one for each maximal wrong part (Unicode 3.9).
 
         Raises:
-            MalformedMessage: ``empty``, ``not-classic``, ``no-text`` (no opening quote, or cut
-                before the closing one), ``trailing`` (something after it), ``bad-name``.
+            MalformedMessage: ``empty``, ``unfinished`` (not closed, see above),
+                ``not-classic``, ``no-text`` (no opening quote, or cut before the closing one),
+                ``trailing`` (something after it), ``bad-name``.
         """
         if not self._data:
             raise MalformedMessage("empty")
+        if not closed and (self._pieces > 1 or len(self._data) >= SEGMENT_BYTES_MIN):
+            raise MalformedMessage("unfinished")
         data = bytes(self._data.rstrip(_TRAILING))
         if self._is_delete():
             return ClassicDelete(self._name(data[len(_DELETE) :]))
