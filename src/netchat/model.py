@@ -52,6 +52,8 @@ class Name:
 
 
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
+_ZONE: Final = re.compile(r"[A-Za-z0-9._-]*", re.ASCII)
+"""What may stand behind the % of an IPv6 address; ``ip_address`` takes anything there."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -70,6 +72,8 @@ class Address:
             ip_address(self.host)
         except ValueError:
             raise InvalidAddress(self.host, "not-an-ip-address") from None
+        if _ZONE.fullmatch(self.host.partition("%")[2]) is None:
+            raise InvalidAddress(self.host, "not-an-ip-address")
         if not 1 <= self.port <= 65_535:
             raise InvalidAddress(str(self.port), "no-such-port")
 
@@ -82,10 +86,10 @@ class Address:
         host, colon, port = text.rpartition(":")
         if not colon or _PORT.fullmatch(port) is None:
             raise InvalidAddress(text, "not-host-port")
-        if host.startswith("[") and host.endswith("]"):
+        if ":" in host:
+            if not (host.startswith("[") and host.endswith("]")):
+                raise InvalidAddress(text, "not-host-port")
             host = host[1:-1]
-        elif ":" in host:
-            raise InvalidAddress(text, "not-host-port")
         return cls(host, int(port))
 
     @classmethod
@@ -122,8 +126,19 @@ COMBINING_MAX: Final = 4
 _ZWJ: Final = "\u200d"
 _EMOJI_STYLE: Final = "\ufe0f"
 _KEYCAP: Final = "\u20e3"
-_HIDDEN_LETTERS: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and marks of ordinary categories that show as nothing at all."""
+_KEYCAP_BASES: Final = frozenset("0123456789#*")
+_EMOJI: Final = re.compile(
+    "[\u00a9\u00ae\u203c\u2049\u2122\u2139\u2190-\u21ff\u2300-\u23ff\u24c2\u25a0-\u27bf"
+    "\u2900-\u297f\u2b00-\u2bff\u3030\u303d\u3297\u3299\U0001f000-\U0001faff]"
+)
+"""Where Unicode keeps what an emoji is made of (emoji-data.txt), skin tones and flags included."""
+_HIDDEN_LETTERS: Final = frozenset(
+    "\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\U00013441\U00013442\U00016fe4\U0001d159"
+)
+"""Letters, marks and symbols of ordinary categories that show as nothing at all."""
+_VARIATION_SELECTORS: Final = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+_STACKING_LETTERS: Final = re.compile("[\u1160-\u11ff\ud7b0-\ud7ff]")
+"""Vowels and finals of Hangul syllables: letters that stand on the one before, as marks do."""
 _INVISIBLE: Final = frozenset({"Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Format characters (bidi, zero width, tags), halves of pairs, private, unassigned, separators."""
 
@@ -138,36 +153,31 @@ def _token(char: str) -> str:
     return f"<{code:02X}>" if code < 0x100 else f"<{code:04X}>"
 
 
-def _is_variation_selector(char: str) -> bool:
-    return "\ufe00" <= char <= "\ufe0f" or "\U000e0100" <= char <= "\U000e01ef"
+def _is_emoji(char: str) -> bool:
+    return _EMOJI.match(char) is not None and unicodedata.category(char) != "Cn"
 
 
-def _joins_emoji(before: str, after: str) -> bool:
-    """Tell whether a zero-width joiner stands inside an emoji, the one place where it stays."""
-    return (
-        before != ""
-        and after != ""
-        and (before == _EMOJI_STYLE or unicodedata.category(before) in ("So", "Sk"))
-        and unicodedata.category(after) == "So"
-    )
-
-
-def _takes_emoji_style(before: str) -> bool:
-    """Tell whether ``before`` may be followed by U+FE0F: a symbol, or the base of a keycap."""
-    return before != "" and (unicodedata.category(before) in ("So", "Sm", "Po") or before.isdigit())
+def _stacks(char: str) -> bool:
+    """Tell whether ``char`` takes no place of its own, but stands on the one before it."""
+    return unicodedata.category(char) in ("Mn", "Me") or _STACKING_LETTERS.match(char) is not None
 
 
 def _is_harmless(char: str, before: str, after: str, marks: int) -> bool:
-    """Tell whether ``char`` may reach a screen as it is, between its neighbours."""
+    """Tell whether ``char`` may reach a screen as it is.
+
+    ``before`` is what is shown in front of it ("" for a token), ``after`` what comes behind it, and
+    ``marks`` how many stand on the same letter already. A joiner stays between two emoji only, and
+    U+FE0F on an emoji or inside a keycap only: elsewhere they could carry a hidden text.
+    """
     if char == _ZWJ:
-        return _joins_emoji(before, after)
+        return (before == _EMOJI_STYLE or _is_emoji(before)) and _is_emoji(after)
     if char == _EMOJI_STYLE:
-        return _takes_emoji_style(before)
-    if char in _HIDDEN_LETTERS or _is_variation_selector(char):
+        return _is_emoji(before) or (before in _KEYCAP_BASES and after == _KEYCAP)
+    if char in _HIDDEN_LETTERS or _VARIATION_SELECTORS.match(char):
         return False
-    category = unicodedata.category(char)
-    if category in ("Mn", "Me"):
+    if _stacks(char):
         return marks < COMBINING_MAX
+    category = unicodedata.category(char)
     return category != "Cc" and category not in _INVISIBLE
 
 
@@ -205,12 +215,13 @@ class DisplayText:
     def spans(self) -> Iterator[Span]:
         """Yield the shown text in runs, so that a face with colours can set the tokens apart."""
         run: list[str] = []
+        before = ""
         marks = 0
         for index, char in enumerate(self.raw):
-            before = self.raw[index - 1] if index else ""
-            after = self.raw[index + 1] if index + 1 < len(self.raw) else ""
+            after = self.raw[index + 1 : index + 2]
             harmless = _is_harmless(char, before, after, marks)
-            marks = marks + 1 if unicodedata.category(char) in ("Mn", "Me") else 0
+            before = char if harmless else ""
+            marks = marks + 1 if _stacks(char) else 0
             if harmless:
                 run.append(" " if unicodedata.category(char) == "Zs" else char)
                 continue
@@ -223,7 +234,9 @@ class DisplayText:
 
 
 _FORBIDDEN_IN_FILE_NAMES: Final = frozenset('<>:"/\\|?*')
-_DEVICE_NAMES: Final = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
+_DEVICE_NAMES: Final = re.compile(
+    r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE
+)
 FILE_NAME_UNNAMED: Final = "unnamed"
 
 
@@ -232,8 +245,9 @@ class FileName:
     """The name a stranger gave a file, made safe to create in a directory of ours.
 
     ``value`` is one path component: no directory of the sender survives, nothing invisible, nothing
-    that a shell, Windows or a hidden-file rule would treat specially, at most 255 bytes of UTF-8.
-    Whatever is left when that is done is used; when nothing is, the file is called ``unnamed``.
+    that Windows or a hidden-file rule would treat specially, no dash or tilde in front for a command
+    line to take as more than a name, at most 255 bytes of UTF-8. Quoting it for a shell stays the
+    caller's duty. When nothing is left of a name, the file is called ``unnamed``.
     """
 
     raw: str
@@ -251,12 +265,22 @@ class FileName:
 
 def _safe_file_name(raw: str) -> str:
     last = re.split(r"[/\\]", raw)[-1]
-    shown = str(DisplayText(unicodedata.normalize("NFC", last)))
-    kept = "".join("_" if char in _FORBIDDEN_IN_FILE_NAMES else char for char in shown)
-    kept = kept.lstrip(". -~").rstrip(". ")
+    # Cleaned before, because composing a long run of marks takes quadratic time; and after, because
+    # a few characters compose to two.
+    composed = unicodedata.normalize("NFC", _cleaned_file_name(last))
+    return _cleaned_file_name(composed) or FILE_NAME_UNNAMED
+
+
+def _cleaned_file_name(name: str) -> str:
+    shown = str(DisplayText(_without_forbidden(name)))
+    kept = _without_forbidden(shown).lstrip(". -~").rstrip(". ")
     if _DEVICE_NAMES.fullmatch(kept):
         kept = "_" + kept
-    return _cut_file_name(kept) or FILE_NAME_UNNAMED
+    return _cut_file_name(kept)
+
+
+def _without_forbidden(name: str) -> str:
+    return "".join("_" if char in _FORBIDDEN_IN_FILE_NAMES else char for char in name)
 
 
 def _cut_file_name(name: str) -> str:
@@ -264,11 +288,13 @@ def _cut_file_name(name: str) -> str:
     if len(name.encode()) <= FILE_NAME_BYTES_MAX:
         return name
     stem, dot, extension = name.rpartition(".")
-    tail = (dot + extension).encode()
-    if not stem or len(tail) > FILE_NAME_BYTES_MAX // 4:
-        stem, tail = name, b""
-    room = FILE_NAME_BYTES_MAX - len(tail)
-    return (stem.encode()[:room].decode(errors="ignore") + tail.decode()).rstrip(". ")
+    tail = dot + extension
+    if not stem or len(tail.encode()) > FILE_NAME_BYTES_MAX // 4:
+        stem, tail = name, ""
+    room = FILE_NAME_BYTES_MAX - len(tail.encode())
+    kept = stem.encode()[:room].decode(errors="ignore")
+    # Half an emoji must not leave its joiner behind, which would be invisible there.
+    return (kept.rstrip(_ZWJ + _EMOJI_STYLE) + tail).rstrip(". ")
 
 
 # --- messages ------------------------------------------------------------------------------------

@@ -92,6 +92,8 @@ class Phase(Enum):
     LOCATING = auto()
     DIALING = auto()
     HANDING = auto()
+    UNSURE = auto()
+    """The store says HANDING, and this engine does not know whether the bytes were let go."""
 
 
 @dataclass(slots=True)
@@ -138,7 +140,7 @@ class Outbox:
         return (
             lane is not None
             and lane.item.item_id == item_id
-            and lane.phase in (Phase.DIALING, Phase.HANDING)
+            and lane.phase in (Phase.DIALING, Phase.HANDING, Phase.UNSURE)
         )
 
     def cancel(self, item_id: MessageId, peer: Name) -> list[Effect]:
@@ -234,7 +236,7 @@ class Outbox:
     def connected(self, event: Connected) -> list[Effect]:
         """Say on disk that bytes may leave; only after that commit does one leave."""
         lane = self._head(event.item_id, event.peer, ItemEvent.CONNECTED)
-        if lane is None:
+        if lane is None or lane.phase is Phase.HANDING:
             return [Abandon(event.item_id)]
         state = TRANSITIONS[lane.item.state, ItemEvent.CONNECTED]
         lane.item = replace(lane.item, state=state)
@@ -279,6 +281,6 @@ class Outbox:
         if event.item.state is ItemState.HANDING:
             if event.restarted:
                 return self._end(lane, ItemEvent.RESTARTED, "interrupted")
-            lane.phase = Phase.HANDING
+            lane.phase = Phase.UNSURE
             return []
         return [SetTimer(event.peer, now_ms if event.restarted else now_ms + RETRY_MS_MIN)]

@@ -75,7 +75,26 @@ class _GuardedServer(web.Server):
         if len(self.connections) >= CONNECTIONS_MAX:
             # close() ends an idle connection now and a busy one after its answer.
             self.connections[0].close()
-        return super().__call__()
+        return _Connection(self, loop=self._loop, **self._kwargs)
+
+
+class _Connection(web.RequestHandler):
+    """What aiohttp refuses by itself gets one sentence too, and no traceback in the log."""
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        if status >= 500:
+            log.error("request failed: %r", exc)
+            refusal = _sentence(status, "The directory failed at this request; try again later.")
+        else:
+            refusal = _sentence(status, "This is not an HTTP request that the directory takes.")
+        refusal.force_close()
+        return refusal
 
 
 class DirectoryServer:

@@ -44,7 +44,8 @@ class Courier:
         self._clock = clock
         self._submit = submit
         self._locate = locate
-        self._dialling: set[MessageId] = set()
+        self._busy: set[MessageId] = set()
+        """Items being dialled, connected or handed over: none ever has two connections."""
         self._connections: dict[MessageId, Connection] = {}
         self._timers: dict[Name, asyncio.TimerHandle] = {}
         self._under_way: set[asyncio.Task[None]] = set()
@@ -55,9 +56,9 @@ class Courier:
             case Locate(peer):
                 self._begin(self._locate_peer(peer))
             case Dial(item_id, peer, address):
-                # An engine that was read back from the store may ask for a dial that is under way.
-                if item_id not in self._dialling:
-                    self._dialling.add(item_id)
+                # An engine that was read back from the store may ask for what is under way.
+                if item_id not in self._busy:
+                    self._busy.add(item_id)
                     self._begin(self._dial(item_id, peer, address))
             case HandOver():
                 self._begin(self._hand_over(order, self._connections.pop(order.item_id)))
@@ -71,6 +72,7 @@ class Courier:
     def abandon(self, item_id: MessageId) -> None:
         """Close the connection of an item over which nothing went, if there is one."""
         if (connection := self._connections.pop(item_id, None)) is not None:
+            self._busy.discard(item_id)
             connection.close()
 
     async def rest(self, timeout_s: float) -> None:
@@ -104,13 +106,11 @@ class Courier:
         try:
             connection = await dial(address)
         except DialError as error:
+            self._busy.discard(item_id)
             self._submit(DialFailed(item_id, peer, error.reason, self._clock.jitter()))
         else:
-            self.abandon(item_id)
             self._connections[item_id] = connection
             self._submit(Connected(item_id, peer))
-        finally:
-            self._dialling.discard(item_id)
 
     async def _hand_over(self, order: HandOver, connection: Connection) -> None:
         if order.kind is ItemKind.DELETE:
@@ -121,8 +121,10 @@ class Courier:
         try:
             await connection.hand_over(data)
         except HandOverError as error:
+            self._busy.discard(order.item_id)
             self._submit(HandOverBroke(order.item_id, order.peer, error.reason))
         else:
+            self._busy.discard(order.item_id)
             self._submit(Handed(order.item_id, order.peer))
 
     def _set_timer(self, peer: Name, at_ms: int) -> None:

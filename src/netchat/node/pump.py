@@ -94,6 +94,7 @@ class Pump:
         self._history = History(connection)
         self._outbox = OutboxTable(connection)
         self._engine = Engine()
+        self._is_unread = False
 
     def start(self, now_ms: int) -> Sequence[Outward]:
         """Take up what an earlier process left behind.
@@ -110,10 +111,11 @@ class Pump:
         of its own, so that one that the disk cannot take does not hold up the others. Whether the
         failed commit reached the disk is not known then; the ids of the events keep them single.
         """
+        effects = self._read_back(now_ms) if self._is_unread else []
         try:
-            return Batch(self._in_transaction(now_ms, events))
+            return Batch(effects + self._in_transaction(now_ms, events))
         except StoreUnavailable:
-            effects = list(self._read_back(now_ms))
+            effects += self._read_back(now_ms)
         refused: list[Refused] = []
         for event in events:
             try:
@@ -158,13 +160,16 @@ class Pump:
                 raise
         return outward
 
-    def _read_back(self, now_ms: int) -> Sequence[Outward]:
-        """Make the engine what the store says; when even reading fails, it starts out empty."""
+    def _read_back(self, now_ms: int) -> list[Outward]:
+        """Make the engine what the store says. When even reading fails, the next batch tries it."""
         self._engine = Engine()
         try:
-            return self._in_transaction(now_ms, self._restored(restarted=False))
+            restored = self._restored(restarted=False)
         except StoreUnavailable:
-            return ()
+            self._is_unread = True
+            return []
+        self._is_unread = False
+        return [effect for event in restored for effect in self._run(now_ms, event)]
 
     def _restored(self, *, restarted: bool) -> list[Input]:
         with translated_errors():

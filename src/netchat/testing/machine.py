@@ -67,7 +67,7 @@ class Machine:
         self._waiting: list[Input] = []
         self._step_due = False
         self._wires: dict[MessageId, Wire] = {}
-        self._dialling: set[MessageId] = set()
+        self._busy: set[MessageId] = set()
         self._arrivals: dict[MessageId, Wire] = {}
 
     # --- life and death --------------------------------------------------------------------------
@@ -98,7 +98,7 @@ class Machine:
         self._pump = None
         self._waiting.clear()
         self._step_due = False
-        self._dialling.clear()
+        self._busy.clear()
         dying = [*self._wires.values(), *self._arrivals.values()]
         self._wires.clear()
         self._arrivals.clear()
@@ -193,17 +193,16 @@ class Machine:
             self.submit(LocateFailed(peer, self._jitter()))
 
     def _dial(self, order: effects.Dial) -> None:
-        if order.item_id in self._dialling:
+        if order.item_id in self._busy:
             return
-        self._dialling.add(order.item_id)
+        self._busy.add(order.item_id)
 
         def connected(wire: Wire) -> None:
-            self._dialling.discard(order.item_id)
             self._wires[order.item_id] = wire
             self.submit(Connected(order.item_id, order.peer))
 
         def failed(reason: str) -> None:
-            self._dialling.discard(order.item_id)
+            self._busy.discard(order.item_id)
             self.submit(DialFailed(order.item_id, order.peer, reason, self._jitter()))
 
         receiver = self._directory.machine_at(order.address)
@@ -218,6 +217,7 @@ class Machine:
         self.handed.append((order.peer, data))
 
         def ended(reason: str | None) -> None:
+            self._busy.discard(order.item_id)
             if reason is None:
                 self.submit(Handed(order.item_id, order.peer))
             else:
@@ -227,6 +227,7 @@ class Machine:
 
     def _abandon(self, item_id: MessageId) -> None:
         if (wire := self._wires.pop(item_id, None)) is not None:
+            self._busy.discard(item_id)
             wire.close()
 
     def _on_refused(self, refused: Refused) -> None:

@@ -68,7 +68,8 @@ class Arrival(asyncio.Protocol):
         assert self._transport is not None
         host = self._transport.get_extra_info("peername")[0]
         here = self._transport.get_extra_info("sockname")[0]
-        return LOOPBACK if host == here else host.removeprefix("::ffff:")
+        is_here = host in (here, "::1") or host.startswith("127.")
+        return LOOPBACK if is_here else str(host)
 
     def _finish_reading(self) -> None:
         self._done = True

@@ -88,12 +88,14 @@ class ClassicReader:
             MalformedMessage: ``not-classic`` as soon as no continuation could be a message,
                 ``too-long`` above ``CLASSIC_RECEIVE_BYTES_MAX``. Feed no more after it.
         """
+        if not data:
+            return
         self._data += data
         self._pieces += 1
-        if len(self._data) > CLASSIC_RECEIVE_BYTES_MAX:
-            raise MalformedMessage("too-long")
         if not self._head_known and not self._may_become_a_message():
             raise MalformedMessage("not-classic")
+        if len(self._data) > CLASSIC_RECEIVE_BYTES_MAX:
+            raise MalformedMessage("too-long")
         self._head_known = len(self._data) >= _HEAD_BYTES and not self._is_delete()
 
     def _is_delete(self) -> bool:
