@@ -66,6 +66,13 @@ class DeleteIgnored:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuedMessageEnded:
+    """A message whose send had returned QUEUED is now SENT or FAILED; never cancelled ones."""
+
+    sent: Sent
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """The name is in the directory at ``url``, as reachable at ``address``.
 
@@ -104,6 +111,7 @@ Event = (
     MessageReceived
     | MessageDeleted
     | DeleteIgnored
+    | QueuedMessageEnded
     | Registered
     | DirectoryLost
     | NameMoved

@@ -8,14 +8,15 @@ import asyncio
 import logging
 import os
 import signal
-import sys
+import socket
 from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from netchat.errors import NetChatError
-from netchat.frontends import cli
+from netchat.errors import NetChatError, StoreUnavailable
+from netchat.frontends import cli, words
 from netchat.frontends.cli import ChatOptions, ServeOptions, SimOptions
+from netchat.frontends.console import note, prepare_streams
 from netchat.model import Address, Name
 
 if TYPE_CHECKING:
@@ -29,13 +30,17 @@ LOOPBACK = ("127.0.0.1", "::1")
 
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; return the exit status."""
+    prepare_streams()
     try:
         return cli.run(arguments, _Program())
     except KeyboardInterrupt:
         return EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; say nothing more, not even at the interpreter's end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        # Whoever read our output has gone, or its disk is full; say nothing more on stdout, not
+        # even at the interpreter's end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        if not isinstance(error, BrokenPipeError):
+            note(words.system_failed(error))
         return 1
 
 
@@ -132,19 +137,21 @@ def _single(error: BaseException) -> BaseException:
 async def _serve(options: ServeOptions) -> int:
     from netchat.directory.server import DirectoryServer
     from netchat.directory.store_sqlite import EmbeddedStore
-    from netchat.frontends import words
     from netchat.frontends.console import say
     from netchat.node.clock import Clock
 
     folder = options.data or data_path() / "directory"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnavailable(f"{folder}: {error.strerror}") from error
     store = EmbeddedStore(folder / "directory.db")
     server = DirectoryServer(store, Clock().now_ms, options.classic_ttl_s * 1_000)
     try:
         port = await server.start(options.hosts, options.port)
         for host in options.hosts:
             say(words.listening(host, port))
-        await server.sweep_for_ever()
+        await asyncio.get_running_loop().create_future()  # until it is told to stop
     finally:
         await server.stop()
     return 0
@@ -160,28 +167,44 @@ async def _host_meeting_point(port: int) -> "MeetingPoint":
     store = EmbeddedStore(":memory:")
     server = DirectoryServer(store, Clock().now_ms, CLASSIC_TTL_S * 1_000)
     try:
-        await server.start(LOOPBACK, port)
+        await server.start([host for host in LOOPBACK if _is_here(host)], port)
     except BaseException:
         await server.stop()
         raise
     return server
 
 
+def _is_here(host: str) -> bool:
+    """Tell whether this machine has the address ``host``; without IPv6 it has no ``::1``."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    try:
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.bind((host, 0))
+    except OSError:
+        return False
+    return True
+
+
 # --- netchat chat --------------------------------------------------------------------------------
 
 
 async def _chat(config: "NodeConfig", profile: "Profile", *, prompt: bool) -> int:
-    from netchat.frontends.console import asker, is_terminal, note, say
+    from netchat.frontends.console import Plain, is_terminal, say
     from netchat.frontends.prompt import Session, run_plain
     from netchat.node.node import running_node
 
     async with running_node(config, profile, _host_meeting_point) as node:
-        session = Session(node, say, note)
-        if await session.start():
-            if is_terminal():
-                from netchat.frontends.terminal import run_terminal
+        if is_terminal():
+            from netchat.frontends.terminal import run_terminal
 
+            session = Session(node, say, note)
+            if await session.start():
                 await run_terminal(session, profile.typed_lines_path)
-            else:
-                await run_plain(session, asker(forced=prompt))
+        else:
+            plain = Plain(forced=prompt)
+            session = Session(node, plain.say, plain.note)
+            if await session.start():
+                await run_plain(session, plain)
+    if session.not_registered is not None:
+        return cli.exit_status(session.not_registered)
     return 1 if session.failed else 0

@@ -137,7 +137,7 @@ _HIDDEN_LETTERS: Final = frozenset(
 )
 """Letters, marks and symbols of ordinary categories that show as nothing at all."""
 _VARIATION_SELECTORS: Final = re.compile("[\u180b-\u180d\u180f\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-_STACKING_LETTERS: Final = re.compile("[\u1160-\u11ff\ud7b0-\ud7ff]")
+_STACKING_LETTERS: Final = re.compile("[\u1160-\u11ff\ud7b0-\ud7c6\ud7cb-\ud7fb]")
 """Vowels and finals of Hangul syllables: letters that stand on the one before, as marks do."""
 _INVISIBLE: Final = frozenset({"Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 """Format characters (bidi, zero width, tags), halves of pairs, private, unassigned, separators."""
@@ -154,7 +154,9 @@ def _token(char: str) -> str:
 
 
 def _is_emoji(char: str) -> bool:
-    return _EMOJI.match(char) is not None and unicodedata.category(char) != "Cn"
+    if _EMOJI.match(char) is None:
+        return False
+    return unicodedata.category(char) not in ("Cn", "No", "Ps", "Pe")
 
 
 def _stacks(char: str) -> bool:
@@ -237,6 +239,7 @@ _FORBIDDEN_IN_FILE_NAMES: Final = frozenset('<>:"/\\|?*')
 _DEVICE_NAMES: Final = re.compile(
     r"(con|prn|aux|nul|conin\$|conout\$|(com|lpt)[0-9\u00b9\u00b2\u00b3]) *(\..*)?", re.IGNORECASE
 )
+"""What Windows opens as a device, whatever extension stands behind it (``ntpath.isreserved``)."""
 FILE_NAME_UNNAMED: Final = "unnamed"
 
 
@@ -245,9 +248,9 @@ class FileName:
     """The name a stranger gave a file, made safe to create in a directory of ours.
 
     ``value`` is one path component: no directory of the sender survives, nothing invisible, nothing
-    that Windows or a hidden-file rule would treat specially, no dash or tilde in front for a command
-    line to take as more than a name, at most 255 bytes of UTF-8. Quoting it for a shell stays the
-    caller's duty. When nothing is left of a name, the file is called ``unnamed``.
+    that Windows or a hidden-file rule would treat specially, no dash or tilde in front, at most 255
+    bytes of UTF-8. To quote it for a shell stays the caller's duty. Whatever is left when that is
+    done is used; when nothing is, the file is called ``unnamed``.
     """
 
     raw: str
@@ -266,21 +269,18 @@ class FileName:
 def _safe_file_name(raw: str) -> str:
     last = re.split(r"[/\\]", raw)[-1]
     # Cleaned before, because composing a long run of marks takes quadratic time; and after, because
-    # a few characters compose to two.
+    # a few characters compose to two, and because a keycap may have lost the star below it.
     composed = unicodedata.normalize("NFC", _cleaned_file_name(last))
     return _cleaned_file_name(composed) or FILE_NAME_UNNAMED
 
 
 def _cleaned_file_name(name: str) -> str:
-    shown = str(DisplayText(_without_forbidden(name)))
-    kept = _without_forbidden(shown).lstrip(". -~").rstrip(". ")
+    shown = str(DisplayText(name))
+    kept = "".join("_" if char in _FORBIDDEN_IN_FILE_NAMES else char for char in shown)
+    kept = kept.lstrip(". -~").rstrip(". ")
     if _DEVICE_NAMES.fullmatch(kept):
         kept = "_" + kept
     return _cut_file_name(kept)
-
-
-def _without_forbidden(name: str) -> str:
-    return "".join("_" if char in _FORBIDDEN_IN_FILE_NAMES else char for char in name)
 
 
 def _cut_file_name(name: str) -> str:

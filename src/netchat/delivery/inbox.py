@@ -22,7 +22,7 @@ from netchat.delivery.inputs import (
     NewestMessage,
     TextArrived,
 )
-from netchat.delivery.outbox import Outbox
+from netchat.delivery.outbox import NEVER_ARRIVED, Outbox
 from netchat.model import DeleteOutcome, MessageState
 
 
@@ -82,7 +82,7 @@ def delete_requested(
         StoreChange(request.change_id, request.peer, newest.message_id),
         EraseMessage(newest.message_id),
     ]
-    if newest.state in (MessageState.FAILED, MessageState.EXPIRED):
+    if newest.state in NEVER_ARRIVED:
         outcome = DeleteOutcome.LOCAL
     elif newest.state is MessageState.QUEUED and not outbox.is_in_flight(
         newest.message_id, request.peer

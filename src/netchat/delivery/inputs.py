@@ -31,13 +31,17 @@ class ItemState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One thing to bring to ``peer``. A TEXT has the id of its message, a DELETE one of its own."""
+    """One thing to bring to ``peer``. A TEXT has the id of its message, a DELETE one of its own.
+
+    ``target_state`` is where the message that a DELETE means has come to, as the store has it.
+    """
 
     item_id: MessageId
     peer: Name
     kind: ItemKind
     state: ItemState
     expires_ms: int
+    target_state: MessageState | None = None
 
 
 # --- from a person -------------------------------------------------------------------------------

@@ -82,7 +82,10 @@ _DELETE_OUTCOMES: Final = {
     ItemState.SENT: DeleteOutcome.SENT,
     ItemState.FAILED: DeleteOutcome.UNKNOWN,
     ItemState.EXPIRED: DeleteOutcome.EXPIRED,
+    ItemState.CANCELLED: DeleteOutcome.LOCAL,
 }
+NEVER_ARRIVED: Final = (MessageState.FAILED, MessageState.EXPIRED)
+"""The peer may not have such a message: a classic delete of it would hit an older one there."""
 
 
 class Phase(Enum):
@@ -167,6 +170,8 @@ class Outbox:
     def _begin(self, now_ms: int, lane: _Lane, address: Address | None) -> list[Effect]:
         if now_ms >= lane.item.expires_ms:
             return self._end(lane, ItemEvent.EXPIRED, "expired")
+        if lane.item.target_state in NEVER_ARRIVED:
+            return self._end(lane, ItemEvent.CANCELLED)
         if address is None:
             lane.phase = Phase.LOCATING
             return [Locate(lane.item.peer)]

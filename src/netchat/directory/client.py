@@ -4,6 +4,7 @@ It speaks to any classic directory. One connection a request, each bounded in ti
 an answer says is checked before anything above sees it.
 """
 
+import asyncio
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Self, TypeVar
@@ -17,7 +18,7 @@ from netchat.errors import (
     InvalidUrl,
     MalformedBody,
 )
-from netchat.limits import DIRECTORY_TIMEOUT_S, ERROR_BYTES_MAX, LIST_BYTES_MAX
+from netchat.limits import ADDRESSES_MAX, DIRECTORY_TIMEOUT_S, ERROR_BYTES_MAX, LIST_BYTES_MAX
 from netchat.model import Address, DisplayText, Name
 from netchat.wire.directory import (
     LEASE_HEADER,
@@ -42,6 +43,7 @@ def parse_url(text: str) -> str:
         url = URL(text if "://" in text else f"http://{text}")
         if url.scheme != "http" or not url.host or url.user or url.path not in ("", "/"):
             raise InvalidUrl(text)
+        url.host.encode("idna")  # as the resolver will, which has no error of ours to say
         return str(url.origin())
     except ValueError:
         raise InvalidUrl(text) from None
@@ -98,7 +100,10 @@ class DirectoryClient:
     async def list(self) -> Sequence[tuple[Name, Address]]:
         """Return who is present, in the order of the directory."""
         body = await self._request("GET", "/userlist.txt")
-        return self._checked(parse_list, body)
+        if body.count(b"\n") > ADDRESSES_MAX:
+            raise DirectoryUnreachable(self.url, "not-a-directory")
+        # A full list takes seconds to read, in which messages still come and go.
+        return await asyncio.to_thread(self._checked, parse_list, body)
 
     async def lookup(self, name: Name) -> Address | None:
         """Return where ``name`` is; None when the directory knows nobody of that name."""

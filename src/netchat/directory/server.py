@@ -66,20 +66,48 @@ _REFUSAL_SENTENCES: Final = {
     Refusal.MOVED: (409, "This name is registered from another address now."),
     Refusal.FULL: (503, "The directory is full; try again later."),
 }
+_BIND_REASONS: Final = {
+    errno.EADDRINUSE: "in-use",
+    errno.EACCES: "not-permitted",
+    errno.EADDRNOTAVAIL: "not-here",
+}
 
 
 class _GuardedServer(web.Server):
     """aiohttp's server with a bound on its connections: the oldest one makes room for a new one."""
 
-    def __call__(self) -> web.RequestHandler:
-        if len(self.connections) >= CONNECTIONS_MAX:
-            # close() ends an idle connection now and a busy one after its answer.
-            self.connections[0].close()
+    def __call__(self) -> "_Connection":
         return _Connection(self, loop=self._loop, **self._kwargs)
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        super().connection_made(handler, transport)
+        connections = self.connections
+        for oldest in connections[: max(0, len(connections) - CONNECTIONS_MAX)]:
+            assert isinstance(oldest, _Connection)
+            oldest.make_room()
 
 
 class _Connection(web.RequestHandler):
-    """What aiohttp refuses by itself gets one sentence too, and no traceback in the log."""
+    """What aiohttp refuses by itself gets one sentence too, and no traceback in the log.
+
+    ``is_judged`` while a whole registration is with the store.
+    """
+
+    is_judged = False
+
+    def make_room(self) -> None:
+        """End now; a registration is answered first, because it may take effect."""
+        if self.is_judged:
+            self.close()
+        else:
+            self.force_close()
+
+    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's always closes
+        """Answer what came before the client ended its half: some end it with their request."""
+        if self._waiter is not None and not self._waiter.done():
+            return False  # nothing came that is not answered
+        self.close()
+        return True
 
     def handle_error(
         self,
@@ -110,6 +138,7 @@ class DirectoryServer:
         self._now_ms = now_ms
         self._classic_ttl_ms = classic_ttl_ms
         self._runner: web.ServerRunner | None = None
+        self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self, hosts: Sequence[str], port: int) -> int:
         """Listen on every one of ``hosts``, all at one port, and return that port.
@@ -122,6 +151,7 @@ class DirectoryServer:
             access_log=None,
             keepalive_timeout=REQUEST_DEADLINE_S,
             lingering_time=1.0,
+            auto_decompress=False,
             max_line_size=REQUEST_HEADER_BYTES_MAX,
             max_field_size=REQUEST_HEADER_BYTES_MAX,
             max_headers=REQUEST_HEADERS_MAX,
@@ -134,19 +164,23 @@ class DirectoryServer:
                 await site.start()
             except OSError as error:
                 await self._runner.cleanup()
-                reason = "in-use" if error.errno == errno.EADDRINUSE else "not-permitted"
+                reason = _BIND_REASONS.get(error.errno or 0, "failed")
                 raise AddressInUse(f"{host}:{port}", reason) from error
             port = self._runner.addresses[0][1]
+        self._sweeping = asyncio.get_running_loop().create_task(self._sweep_for_ever())
         return port
 
     async def stop(self) -> None:
         """Accept nothing more, let requests in flight finish, close the store."""
         if self._runner is not None:
             await self._runner.cleanup()
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            await asyncio.wait((self._sweeping,))
         await self._store.close()
 
-    async def sweep_for_ever(self) -> None:
-        """Remove what has ended, now and then; cancel it to end it."""
+    async def _sweep_for_ever(self) -> None:
+        """Remove what has ended, now and then."""
         while True:
             await asyncio.sleep(SWEEP_S)
             with contextlib.suppress(StoreUnavailable):
@@ -156,9 +190,11 @@ class DirectoryServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.Response:
         try:
-            return await self._route(request)
-        except (MalformedBody, NetChatError) as error:
-            return _refuse(error)
+            response = await self._route(request)
+        except NetChatError as error:
+            response = _refuse(error)
+        await _write(request, response)
+        return response
 
     async def _route(self, request: web.BaseRequest) -> web.Response:
         match request.method, request.path:
@@ -166,6 +202,9 @@ class DirectoryServer:
                 if "username" in request.query:
                     return self._lookup(request.query["username"])
                 return self._list()
+            case "POST", "/" | "/userlist.txt" if "Origin" in request.headers:
+                # No classic client sends one: this is a page in somebody's browser.
+                return _sentence(403, "Web pages may not register names here.")
             case "POST", "/" | "/userlist.txt":
                 return await self._register(request)
             case _, "/" | "/userlist.txt":
@@ -194,9 +233,17 @@ class DirectoryServer:
         header = request.headers.get(LEASE_HEADER)
         wish = None if header is None else parse_lease(header)
         registration = parse_registration(body)
-        decision = await self._decide(registration, wish)
+        connection = request.protocol
+        assert isinstance(connection, _Connection)
+        connection.is_judged = True
+        try:
+            decision = await self._decide(registration, wish)
+        finally:
+            connection.is_judged = False
         if isinstance(decision, Refusal):
             return _sentence(*_REFUSAL_SENTENCES[decision])
+        if decision.verdict is not Verdict.GRANT:
+            return _sentence(200, f"{decision.lease.name} is not registered at this address.")
         return _sentence(200, f"{decision.lease.name} is at {decision.lease.address}.")
 
     async def _decide(
@@ -236,9 +283,23 @@ async def _read_body(request: web.BaseRequest) -> bytes | None:
                 body += chunk
                 if len(body) > REQUEST_BODY_BYTES_MAX:
                     return None
-    except TimeoutError:
+    except (TimeoutError, ConnectionError, web.RequestPayloadError):
         raise MalformedBody("malformed") from None
     return bytes(body)
+
+
+async def _write(request: web.BaseRequest, response: web.Response) -> None:
+    """Send the answer; who does not take it in time is cut off, and holds no memory of ours."""
+    transport = request.transport
+    if transport is None:
+        return
+    transport.set_write_buffer_limits(0)  # so that written means: taken by the kernel
+    try:
+        async with asyncio.timeout(REQUEST_DEADLINE_S):
+            await response.prepare(request)
+            await response.write_eof()
+    except (TimeoutError, ConnectionError):
+        transport.abort()
 
 
 def _refuse(error: NetChatError) -> web.Response:

@@ -74,10 +74,6 @@ class EmbeddedStore:
     def _open(self, path: str) -> None:
         execute = self._connection.execute
         execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        # Another process keeps the write lock for as long as it serves from this file.
-        execute("PRAGMA locking_mode = EXCLUSIVE")
-        execute("PRAGMA journal_mode = WAL")
-        execute("PRAGMA synchronous = FULL")
         version = execute("PRAGMA user_version").fetchone()[0]
         application_id = execute("PRAGMA application_id").fetchone()[0]
         tables = execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]
@@ -85,6 +81,10 @@ class EmbeddedStore:
             raise StoreUnavailable(f"{path}: the file is not a NetChat directory")
         if version > len(SCHEMAS):
             raise StoreNewer(path, version, len(SCHEMAS))
+        # Another process keeps the write lock for as long as it serves from this file.
+        execute("PRAGMA locking_mode = EXCLUSIVE")
+        execute("PRAGMA journal_mode = WAL")
+        execute("PRAGMA synchronous = FULL")
         for number in range(version + 1, len(SCHEMAS) + 1):
             self._connection.executescript(
                 f"BEGIN IMMEDIATE; {SCHEMAS[number - 1]};"
@@ -120,7 +120,12 @@ class EmbeddedStore:
             return False
         self._forget(present)
         if present.durable:
-            await self._write(lambda connection: _drop(connection, lease.name))
+            try:
+                await self._write(lambda connection: _drop(connection, lease.name))
+            except StoreUnavailable:
+                if lease.name.key not in self._leases:
+                    self._keep(present)
+                raise
         return True
 
     def lease(self, name: Name) -> Lease | None:
@@ -225,6 +230,11 @@ def _claim(connection: sqlite3.Connection, name: Name, holder: bytes) -> Claim:
 
 
 def _put(connection: sqlite3.Connection, lease: Lease) -> None:
+    # A sweep between the claim and this takes a claim of NOBODY for one without a lease.
+    connection.execute(
+        "INSERT INTO claim VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (lease.name.key, lease.name.shown, NOBODY),
+    )
     connection.execute(
         "INSERT INTO lease VALUES (:key, :address, :expires)"
         " ON CONFLICT DO UPDATE SET address = :address, expires_ms = :expires",

@@ -1,19 +1,20 @@
 """The command line: ``netchat chat``, ``netchat serve``, ``netchat sim``.
 
 It reads words and calls a ``Program``; what these do is put together in ``app``, so that reading
-``--help`` imports nothing but click.
+``--help`` loads neither a server nor a terminal.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import click
 
 from netchat import __version__
 from netchat.errors import NetChatError
 from netchat.frontends import words
+from netchat.frontends.console import note
 from netchat.limits import CLASSIC_TTL_S, PORT_DEFAULT
 
 
@@ -55,6 +56,8 @@ class Program(Protocol):
     def sim(self, options: SimOptions) -> int: ...
 
 
+F = TypeVar("F", bound=Callable[..., Any])
+
 EXIT_CODES = {
     "directory": 6,
     "directory-unreachable": 6,
@@ -67,6 +70,10 @@ EXIT_CODES = {
 """design.md section 7; every other error is 1."""
 
 
+def exit_status(error: NetChatError) -> int:
+    return EXIT_CODES.get(error.code, 1)
+
+
 class _Context:
     """What click hands to the commands: the program, and the status it returned."""
 
@@ -76,15 +83,19 @@ class _Context:
 
 
 _pass = click.make_pass_decorator(_Context)
-_port = click.option(
-    "--port",
-    type=click.IntRange(0, 65_535),
-    default=PORT_DEFAULT,
-    show_default=True,
-    envvar="NETCHAT_PORT",
-    show_envvar=True,
-    help="Port of the directory on this machine.",
-)
+
+
+def _port(lowest: int) -> Callable[[F], F]:
+    return click.option(
+        "--port",
+        type=click.IntRange(lowest, 65_535),
+        metavar="PORT",
+        default=PORT_DEFAULT,
+        show_default=True,
+        envvar="NETCHAT_PORT",
+        show_envvar=True,
+        help="Port of the directory on this machine.",
+    )
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -93,7 +104,7 @@ def _netchat() -> None:
     """Direct messaging for networks that people own."""
 
 
-@_netchat.command()
+@_netchat.command(short_help="Chat: send messages to people, and receive theirs.")
 @click.argument("name")
 @click.option(
     "--directory",
@@ -112,7 +123,7 @@ def _netchat() -> None:
     help="Where the history is kept; the profile of NAME unless told.",
 )
 @click.option("--prompt", is_flag=True, help="Print the prompt even when stdin is a pipe.")
-@_port
+@_port(1)
 @_pass
 def chat(context: _Context, /, **given: object) -> None:
     """Chat as NAME: register, listen, and take LIST, SEND, SEND_MULTI, READ, DELETE, EXIT."""
@@ -129,7 +140,7 @@ def chat(context: _Context, /, **given: object) -> None:
     show_default=True,
     help="Address to listen on; may be given several times.",
 )
-@_port
+@_port(0)
 @click.option("--data", type=click.Path(path_type=Path), help="Where registrations are kept.")
 @click.option(
     "--classic-ttl",
@@ -146,7 +157,7 @@ def serve(context: _Context, /, **given: object) -> None:
     context.status = context.program.serve(ServeOptions(**given))  # type: ignore[arg-type]  # click checked them
 
 
-@_netchat.command()
+@_netchat.command(short_help="Prove delivery over a simulated bad network.")
 @click.option("--seeds", type=click.IntRange(1), default=200, show_default=True)
 @click.option("--first", type=click.IntRange(0), default=0, show_default=True)
 @click.option("--seed", type=click.IntRange(0), help="Replay one seed.")
@@ -164,16 +175,18 @@ def run(arguments: Sequence[str], program: Program) -> int:
     try:
         _netchat.main(list(arguments), prog_name="netchat", obj=context, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as usage:
-        click.echo(usage.ctx.get_help(), err=True)
+        note(usage.ctx.get_help())
         return 2
     except click.ClickException as usage:
-        usage.show()
+        context_of_usage = usage.ctx if isinstance(usage, click.UsageError) else None
+        command = context_of_usage.command_path if context_of_usage is not None else "netchat"
+        note(words.usage(usage.format_message(), command))
         return usage.exit_code
     except click.exceptions.Exit as leave:
         return leave.exit_code
     except click.Abort:
         return 130
     except NetChatError as error:
-        click.echo(f"netchat: {words.sentence(error)}", err=True)
-        return EXIT_CODES.get(error.code, 1)
+        note(words.program_failed(error))
+        return exit_status(error)
     return context.status

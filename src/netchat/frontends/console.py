@@ -1,17 +1,19 @@
 """The standard streams: facts to stdout, everything else to stderr, each line flushed at once."""
 
 import contextlib
+import io
 import os
 import sys
-from typing import IO
+from typing import IO, Final
 
 from netchat.frontends.words import PROMPT
 
-_DUMB = ("", "dumb", "unknown")
+_DUMB: Final = ("dumb", "unknown")
+"""Values of TERM that stand for a terminal without a cursor."""
 
 
 def prepare_streams() -> None:
-    """See that anything can be printed: what the locale cannot write comes out as ``\\u2615``.
+    r"""See that anything can be printed: what the locale cannot write comes out as ``\u2615``.
 
     A standard descriptor that was closed is opened on the null device, because the next file or
     socket would else get its number, and be read as if it were typed.
@@ -22,49 +24,77 @@ def prepare_streams() -> None:
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
 
 
 def say(line: str) -> None:
     """Print a fact."""
-    print(line, flush=True)
+    _print(sys.stdout, line + "\n")
 
 
 def note(line: str) -> None:
     """Print what is no fact: a hint, a warning, an error of the program itself."""
-    print(line, file=sys.stderr, flush=True)
+    _print(sys.stderr, line + "\n")
+
+
+def _print(stream: IO[str] | None, text: str) -> None:
+    """Print on a stream that was perhaps closed when the program began."""
+    if stream is not None:
+        print(text, end="", file=stream, flush=True)
 
 
 def is_terminal() -> bool:
     """Tell whether a person sits at both ends of a terminal on which a line can be edited."""
-    return _is_tty(sys.stdin) and _is_tty(sys.stdout) and os.environ.get("TERM", "") not in _DUMB
+    return _is_tty(sys.stdin) and _is_tty(sys.stdout) and os.environ.get("TERM") not in _DUMB
 
 
 def _is_tty(stream: IO[str] | None) -> bool:
     return stream is not None and stream.isatty()
 
 
-class Asker:
-    """Asks for the next command: on stdout when ``forced``, on stderr for a person, or not at all.
+class Plain:
+    """Printing beside a prompt that is a plain line of text.
 
-    On the terminal of a person everything shares the lines of the screen, so what arrives while
-    the question stands there begins on a line of its own, and the question is asked again.
+    The prompt goes to stdout when it is ``forced``, to stderr for a person, and else nowhere. On
+    a person's terminal all streams share the screen, so what comes while the prompt stands there
+    begins on a line of its own, and the prompt follows again.
     """
 
     def __init__(self, *, forced: bool) -> None:
-        self._person = _is_tty(sys.stdin) and not forced
-        self._stream = sys.stdout if forced else sys.stderr if self._person else None
+        self._is_person = _is_tty(sys.stdin) and not forced
+        self._stream = sys.stdout if forced else sys.stderr if self._is_person else None
+        self._stands = False
 
     def ask(self) -> None:
+        """Print the prompt, if there is one."""
+        self._stands = True
         self._print(PROMPT)
 
-    def interrupt(self) -> None:
-        """Leave the line of the question."""
-        if self._person:
+    def answered(self, *, typed: bool) -> None:
+        """Note that the prompt stands no longer: a line was ``typed``, or the input has ended."""
+        if not typed:
+            self._leave_line()
+        self._stands = False
+
+    def say(self, line: str) -> None:
+        """Print a fact."""
+        self._leave_line()
+        say(line)
+        if self._stands:
+            self._print(PROMPT)
+
+    def note(self, line: str) -> None:
+        """Print what is no fact."""
+        self._leave_line()
+        note(line)
+        if self._stands and self._is_person:
+            self._print(PROMPT)
+
+    def _leave_line(self) -> None:
+        if self._stands and self._is_person:
             self._print("\n")
 
     def _print(self, text: str) -> None:
-        if self._stream is not None:
-            with contextlib.suppress(BrokenPipeError):
-                print(text, end="", file=self._stream, flush=True)
+        with contextlib.suppress(BrokenPipeError):
+            _print(self._stream, text)

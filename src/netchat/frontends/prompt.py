@@ -8,12 +8,13 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, assert_never
 
 from netchat.api import Event, MessageReceived, Node, Registered, SendOutcome, Sent
 from netchat.errors import DirectoryError, DirectoryUnreachable, NetChatError
 from netchat.frontends import commands, words
+from netchat.frontends.console import Plain
 from netchat.limits import LINE_BYTES_MAX
 from netchat.model import DeleteOutcome, DisplayText, Name
 
@@ -25,7 +26,8 @@ _READ_BYTES: Final = 65_536
 class Session:
     """One face at ``node``: ``out`` prints facts, ``note`` whatever else there is to say.
 
-    ``failed`` tells whether a command failed, for the exit status.
+    For the exit status, ``failed`` tells whether a command failed, and ``not_registered`` why
+    the registration did, until it succeeds.
     """
 
     def __init__(self, node: Node, out: Printer, note: Printer) -> None:
@@ -33,7 +35,7 @@ class Session:
         self._out = out
         self._note = note
         self._events = node.events()
-        self._registration_failed = False
+        self.not_registered: NetChatError | None = None
         self.failed = False
         self.known_names: tuple[str, ...] = ()
 
@@ -42,14 +44,10 @@ class Session:
         self._note(words.PLAIN_TEXT)
         try:
             await self._node.register()
-        except DirectoryUnreachable as error:
-            self._out(words.registration_failed(error))
-            self._registration_failed = self.failed = True
-            return True
         except NetChatError as error:
-            self._out(words.registration_failed(error))
-            self.failed = True
-            return False
+            self._fail(words.registration_failed(error))
+            self.not_registered = error
+            return isinstance(error, DirectoryUnreachable)
         self._out(words.REGISTERED)
         await self.fetch_names()
         return True
@@ -60,18 +58,16 @@ class Session:
             self.known_names = tuple(str(name) for name in await self._node.names())
         return self.known_names
 
-    async def show_events(self, shown: Callable[[], None] = lambda: None) -> None:
-        """Print what happens, for ever; ``shown`` is called behind each printed fact."""
+    async def show_events(self) -> None:
+        """Print what happens, for ever."""
         async for event in self._events:
             self._show(event)
-            if isinstance(event, MessageReceived):
-                shown()
 
     def _show(self, event: Event) -> None:
         if isinstance(event, MessageReceived):
             self._out(words.arrived(event.peer))
-        elif isinstance(event, Registered) and self._registration_failed:
-            self._registration_failed = False
+        elif isinstance(event, Registered) and self.not_registered is not None:
+            self.not_registered = None
             self._out(words.REGISTERED)
         if (note := words.event_note(event)) is not None:
             self._note(note)
@@ -86,7 +82,11 @@ class Session:
         try:
             await self._carry_out(command)
         except NetChatError as error:
-            self._fail(words.send_failed(words.sentence(error)))
+            self.failed = True
+            if isinstance(command, commands.Send | commands.SendMulti):
+                self._out(words.send_failed(words.sentence(error)))
+            else:
+                self._note(words.program_failed(error))
         return True
 
     def _fail(self, line: str) -> None:
@@ -183,35 +183,47 @@ class Session:
 # --- the plain reader ----------------------------------------------------------------------------
 
 
-async def run_plain(session: Session, ask: Callable[[], None]) -> None:
-    """Carry out the lines of stdin until EXIT or its end; ``ask`` prints the prompt, if wanted."""
+async def run_plain(session: Session, console: Plain) -> None:
+    """Carry out the lines of stdin until EXIT or its end; ``console`` asks for them."""
     async with asyncio.TaskGroup() as tasks:
-        events = tasks.create_task(session.show_events(ask))
-        ask()
+        events = tasks.create_task(session.show_events())
+        console.ask()
         async for line in _lines_of_stdin():
+            console.answered(typed=True)
             if not await session.execute(line):
                 break
-            ask()
+            console.ask()
+        console.answered(typed=False)
         events.cancel()
 
 
 async def _lines_of_stdin() -> AsyncIterator[str]:
-    """Yield the lines of descriptor 0, one at a time; a thread reads, because files never block."""
+    """Yield the lines of descriptor 0; a thread reads them, because reading a file never waits."""
     loop = asyncio.get_running_loop()
-    lines: asyncio.Queue[bytes | None] = asyncio.Queue(maxsize=1)
+    lines: asyncio.Queue[bytes | None] = asyncio.Queue()
+    taken = threading.Semaphore()  # one line waits at a time: a large file is not read at once
 
     def read() -> None:
-        splitter = LineSplitter()
-        while data := os.read(0, _READ_BYTES):
-            for line in splitter.feed(data):
-                asyncio.run_coroutine_threadsafe(lines.put(line), loop).result()
-        if rest := splitter.rest():
-            asyncio.run_coroutine_threadsafe(lines.put(rest), loop).result()
-        asyncio.run_coroutine_threadsafe(lines.put(None), loop).result()
+        with contextlib.suppress(RuntimeError):  # the loop has ended: nobody takes lines any more
+            for line in _read_lines():
+                taken.acquire()
+                loop.call_soon_threadsafe(lines.put_nowait, line)
+            loop.call_soon_threadsafe(lines.put_nowait, None)
 
     threading.Thread(target=read, name="netchat-stdin", daemon=True).start()
     while (line := await lines.get()) is not None:
+        taken.release()
         yield line.decode(errors="replace")
+
+
+def _read_lines() -> Iterator[bytes]:
+    """Yield lines until the input ends or cannot be read, as that of a terminal that is gone."""
+    splitter = LineSplitter()
+    with contextlib.suppress(OSError):
+        while data := os.read(0, _READ_BYTES):
+            yield from splitter.feed(data)
+    if rest := splitter.rest():
+        yield rest
 
 
 class LineSplitter:

@@ -1,6 +1,7 @@
 """The prompt on a real terminal: editing, history, Tab, and a line that survives arrivals."""
 
 import asyncio
+import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
 
@@ -10,9 +11,11 @@ from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.document import Document
 from prompt_toolkit.history import FileHistory
 from prompt_toolkit.key_binding import KeyBindings, KeyPressEvent
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from netchat.frontends import commands, words
+from netchat.frontends.console import note
 from netchat.frontends.prompt import Session
 
 TAB_WAIT_S = 0.5
@@ -35,11 +38,24 @@ async def run_terminal(session: Session, typed_lines: Path) -> None:
         async with asyncio.TaskGroup() as tasks:
             events = tasks.create_task(session.show_events())
             try:
-                while await session.execute(await prompt.prompt_async()):
+                while await _execute(session, await prompt.prompt_async()):
                     pass
             except EOFError:
                 pass
             events.cancel()
+
+
+async def _execute(session: Session, line: str) -> bool:
+    """Carry out a line. Ctrl-C meanwhile ends nothing: no command takes longer than a send."""
+    loop = asyncio.get_running_loop()
+    otherwise = signal.getsignal(signal.SIGINT)
+    # The terminal has written ^C where the cursor stood; what follows begins below it.
+    loop.add_signal_handler(signal.SIGINT, note, f"\n{words.STILL_BUSY}")
+    try:
+        return await session.execute(line)
+    finally:
+        loop.remove_signal_handler(signal.SIGINT)
+        signal.signal(signal.SIGINT, otherwise)
 
 
 class _History(FileHistory):
@@ -77,5 +93,9 @@ def _keys() -> KeyBindings:
     def _clear(event: KeyPressEvent) -> None:
         """Ctrl-C clears the line; leaving is Ctrl-D or EXIT, so a slip loses no session."""
         event.current_buffer.reset()
+
+    @keys.add(Keys.Vt100MouseEvent)
+    def _ignore(_event: KeyPressEvent) -> None:
+        """Pasted colours (``ESC [ 31 m``) look like a click, which prompt_toolkit dies of."""
 
     return keys

@@ -16,9 +16,12 @@ from netchat.api import (
     MessageDeleted,
     MessageReceived,
     NameMoved,
+    QueuedMessageEnded,
     Registered,
+    SendOutcome,
+    Sent,
 )
-from netchat.limits import CLASSIC_SEND_BYTES_MAX
+from netchat.limits import CLASSIC_SEND_BYTES_MAX, SEND_WAIT_S
 from netchat.model import DeleteOutcome, DisplayText, Message, Name
 
 PROMPT: Final = "Waiting for a command (to exit write EXIT): "
@@ -39,9 +42,9 @@ HELP                              this list
 EXIT                              leave"""
 
 PLAIN_TEXT: Final = (
-    "netchat: this version speaks the classic protocol only: messages are not encrypted,"
-    " and anybody on the network can read them."
+    "netchat: not encrypted: in this version, anybody on the network can read along."
 )
+STILL_BUSY: Final = f"netchat: still busy; a command takes {SEND_WAIT_S:.0f} seconds at most."
 
 
 def listening(host: str, port: int) -> str:
@@ -62,6 +65,20 @@ def names(found: Sequence[Name]) -> str:
 
 def send_failed(why: str) -> str:
     return f">>Failed to send message: {why}"
+
+
+def program_failed(error: errors.NetChatError) -> str:
+    return f"netchat: {sentence(error)}"
+
+
+def usage(problem: str, command: str) -> str:
+    """Say on stderr that a command line is wrong, in the words of whoever read it."""
+    return f"netchat: {DisplayText(problem.rstrip('.'))}; see: {command} --help"
+
+
+def system_failed(error: OSError) -> str:
+    """Say on stderr that the system refused what nothing nearer to it could explain."""
+    return f"netchat: The system refused: {DisplayText(str(error.strerror or error))}."
 
 
 def queued(waiting: Sequence[Name]) -> str:
@@ -122,14 +139,12 @@ def event_note(event: Event) -> str | None:
     """What to say on stderr about an event, if anything."""
     match event:
         case Registered(url=url, hosted=True):
-            return (
-                "netchat: there is no directory on this machine, so this chat hosts a meeting point"
-                f" at {url}; others on this machine find it by themselves."
-            )
+            return f"netchat: no directory here, so this chat hosts one at {DisplayText(url)}."
         case Registered(url=url, again=True):
-            return f"netchat: registered again at {url}."
+            return f"netchat: registered again at {DisplayText(url)}."
         case DirectoryLost(url=url):
-            return f"netchat: the directory at {url} does not answer; looking for another."
+            at = DisplayText(url)
+            return f"netchat: the directory at {at} does not answer; looking for another."
         case NameMoved():
             return (
                 "netchat: somebody else registered your name from another address, so others"
@@ -137,13 +152,22 @@ def event_note(event: Event) -> str | None:
             )
         case DeleteIgnored(peer=peer, source=source, reason="other-source"):
             return (
-                f"netchat: a delete that claims to be from {peer} came from {source}, not from"
-                " where the message came from, so the message stays."
+                f"netchat: a delete that claims to be from {peer} came from {DisplayText(source)},"
+                " not from where the message came from, so the message stays."
             )
+        case QueuedMessageEnded(sent=sent):
+            return _queued_ended(sent)
         case EventsMissed(count=count):
             return f"netchat: {count} events were not shown; READ shows every message."
         case Registered() | DeleteIgnored() | MessageReceived() | MessageDeleted():
             return None
+
+
+def _queued_ended(sent: Sent) -> str:
+    if sent.outcome is SendOutcome.SENT:
+        return f"netchat: the message to {sent.peer} that waited here was sent."
+    why = send_reason(sent.peer, sent.reason)
+    return f"netchat: the message to {sent.peer} that waited here was not sent: {why}."
 
 
 _ADDRESS_REASONS: Final = {
@@ -151,12 +175,13 @@ _ADDRESS_REASONS: Final = {
     "not-an-ip-address": "the host must be an IP address, like 192.0.2.7",
     "no-such-port": "a port is a number from 1 to 65535",
     "not-ipv4": "the classic list holds only IPv4 addresses; give one with --advertise",
-    "not-reachable": "nobody can be reached at this address",
+    "not-reachable": "nobody can be reached there; give one of this machine",
 }
 _IN_USE_REASONS: Final = {
     "in-use": "another program listens there; stop it or choose another port",
     "not-permitted": "you may not listen there; choose a port above 1023 or run it as root",
-    "not-here": "this machine has no such address",
+    "not-here": "this machine has no such address; give one of its own",
+    "failed": "the system refuses it; choose another address",
 }
 _DIRECTORY_REASONS: Final = {
     "no-connection": "nothing listens there; check the address, or start one with: netchat serve",
@@ -188,26 +213,36 @@ def sentence(error: errors.NetChatError) -> str:
                 " write http://HOST:PORT."
             )
         case errors.AddressInUse():
-            return f"Cannot listen on {error.address}: {_why(_IN_USE_REASONS, error)}."
+            why = _why(_IN_USE_REASONS, error)
+            return f"Cannot listen on {DisplayText(error.address)}: {why}."
         case errors.TextTooLong():
             return (
                 f"the text is too long: with your name it has {error.size:,} bytes, and a classic"
-                f" client reads {CLASSIC_SEND_BYTES_MAX:,}"
+                f" client reads {CLASSIC_SEND_BYTES_MAX:,}; send it in parts"
             )
         case errors.ProfileInUse():
             return _profile_in_use(error)
         case errors.DirectoryRefused():
             said = f": {DisplayText(error.reason)}" if error.reason else ""
-            return f"The directory at {error.url} refused with status {error.status}{said}"
+            return (
+                f"The directory at {DisplayText(error.url)} refused with status"
+                f" {error.status}{said}"
+            )
         case errors.DirectoryUnreachable():
-            return f"No directory at {error.url}: {_why(_DIRECTORY_REASONS, error)}."
+            why = _why(_DIRECTORY_REASONS, error)
+            return f"No directory at {DisplayText(error.url)}: {why}."
         case errors.StoreNewer():
             return (
-                f"{error.path} was written by a newer NetChat (schema {error.found}, this one knows"
-                f" {error.known}); update NetChat."
+                f"{DisplayText(error.path)} was written by a newer NetChat (schema {error.found},"
+                f" this one knows {error.known}); update NetChat."
             )
         case errors.StoreUnavailable():
-            return f"The disk does not take it: {error}; check free space and permissions."
+            return (
+                f"The disk does not take it: {DisplayText(str(error))};"
+                " check free space and permissions."
+            )
+        case errors.NameHeld():
+            return f"A key holds the name {DisplayText(error.name)}; choose another one."
         case _:
             return f"Failed: {error.code}."
 
@@ -215,7 +250,7 @@ def sentence(error: errors.NetChatError) -> str:
 def _profile_in_use(error: errors.ProfileInUse) -> str:
     who = f" (process {error.pid})" if error.pid else ""
     return (
-        f"The profile {error.path} is in use by another NetChat{who};"
+        f"The profile {DisplayText(error.path)} is in use by another NetChat{who};"
         " leave that one first, or choose another name."
     )
 
@@ -224,4 +259,4 @@ def _why(
     reasons: dict[str, str],
     error: errors.InvalidAddress | errors.AddressInUse | errors.DirectoryUnreachable,
 ) -> str:
-    return reasons.get(error.reason, error.reason)
+    return reasons.get(error.reason, str(DisplayText(error.reason)))

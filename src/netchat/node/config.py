@@ -17,9 +17,9 @@ class ListenAt:
     @classmethod
     def parse(cls, text: str) -> "ListenAt":
         """Read ``HOST:PORT``; HOST is an IP address of this machine. Raises InvalidAddress."""
-        if text.endswith(":0"):
-            return cls(Address.parse(text[:-1] + "1").host, 0)
         try:
+            if text.endswith(":0"):
+                return cls(Address.parse(text[:-1] + "1").host, 0)
             address = Address.parse(text)
         except InvalidAddress as error:
             raise InvalidAddress(text, error.reason) from None

@@ -15,6 +15,7 @@ from netchat.api import (
     EventsMissed,
     MessageDeleted,
     MessageReceived,
+    QueuedMessageEnded,
     SendOutcome,
     Sent,
 )
@@ -93,7 +94,7 @@ class ChatNode:
         if listen.host:
             hosts: tuple[str, ...] = (listen.host,)
         else:
-            hosts = ("127.0.0.1", "::1") if self._rendezvous.is_local else ("0.0.0.0", "::")  # noqa: S104 (design.md section 1)
+            hosts = ("127.0.0.1", "::1") if self._rendezvous.is_local else ("0.0.0.0", "::")  # noqa: S104 (for the whole network)
         await self._listener.start(hosts, listen.port)
         self._worker.start()
         self._background.append(self._tasks.create_task(self._fail_with_worker()))
@@ -103,9 +104,11 @@ class ChatNode:
 
     async def stop(self) -> None:
         """Leave the directory, let what is under way end for a moment, and close everything."""
-        await self._rendezvous.leave()
         await self._listener.stop()
-        await self._courier.rest(EXIT_WAIT_S)
+        async with asyncio.TaskGroup() as ends:
+            ends.create_task(self._rendezvous.leave())
+            ends.create_task(self._courier.rest(EXIT_WAIT_S))
+        await self._rendezvous.close()
         await self._worker.close()
         for task in self._background:
             task.cancel()
@@ -117,8 +120,10 @@ class ChatNode:
         return self._config.name
 
     async def register(self) -> None:
-        self._background.append(self._tasks.create_task(self._rendezvous.stay()))
-        await self._rendezvous.register(await self._advertised())
+        try:
+            await self._rendezvous.register(await self._advertised())
+        finally:
+            self._background.append(self._tasks.create_task(self._rendezvous.stay()))
 
     async def _advertised(self) -> Address:
         if self._config.advertise is not None:
@@ -267,7 +272,9 @@ class ChatNode:
                 self._tell(DeleteIgnored(peer, source, reason))
             case effects.MessageProgressed():
                 outcome = _OUTCOMES.get(notice.state, SendOutcome.FAILED)
-                self._end_send(Sent(notice.peer, outcome, notice.message_id, notice.reason))
+                sent = Sent(notice.peer, outcome, notice.message_id, notice.reason)
+                if not self._end_send(sent):
+                    self._tell(QueuedMessageEnded(sent))
             case effects.DeleteProgressed(change_id, _, outcome):
                 self._tell_delete(change_id, outcome)
             case effects.PeerPostponed(peer, reason):
@@ -284,11 +291,14 @@ class ChatNode:
             if peer == postponed:
                 self._tell_delete(change_id, None)
 
-    def _end_send(self, sent: Sent) -> None:
+    def _end_send(self, sent: Sent) -> bool:
+        """Tell whoever waits for this send; tell whether anybody did."""
         assert sent.message_id is not None
         _, outcome = self._sends.get(sent.message_id, (sent.peer, None))
-        if outcome is not None and not outcome.done():
-            outcome.set_result(sent)
+        if outcome is None or outcome.done():
+            return False
+        outcome.set_result(sent)
+        return True
 
     def _tell_delete(self, change_id: MessageId, outcome: DeleteOutcome | None) -> None:
         if change_id in self._deletes:

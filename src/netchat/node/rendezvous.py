@@ -9,7 +9,7 @@ notice within ``HEARTBEAT_LOCAL_S``, one of them binds the port, and all registe
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from netchat.api import DirectoryLost, Event, NameMoved, Registered
 from netchat.directory.client import DirectoryClient
@@ -30,6 +30,9 @@ from netchat.model import Address, Name
 from netchat.wire.directory import LeaseAction, LeaseWish
 
 T = TypeVar("T")
+
+SILENT_TRIES_MAX: Final = 3
+"""How often the port may be taken and silent for ``PROBE_TIMEOUT_S`` before a person is told."""
 
 
 class MeetingPoint(Protocol):
@@ -95,23 +98,29 @@ class Rendezvous:
             await self._use(DirectoryClient(self._url))
             return
         url = f"http://127.0.0.1:{self._port}"
+        silent = 0
         for _ in range(HOST_TRIES_MAX):
-            if await self._answers(url):
+            problem = await self._probe(url)
+            if problem is None:
                 await self._use(DirectoryClient(url))
                 return
             try:
                 self._meeting_point = await self._host_meeting_point(self._port)
             except AddressInUse:
+                silent += problem.reason == "timeout"
+                if silent == SILENT_TRIES_MAX:
+                    break
                 await asyncio.sleep(0.05 + 0.05 * self._jitter())
         raise DirectoryUnreachable(url, "port-taken")
 
-    async def _answers(self, url: str) -> bool:
+    async def _probe(self, url: str) -> DirectoryError | None:
+        """Tell why what is at ``url`` is no directory, or None when it is one."""
         async with DirectoryClient(url, PROBE_TIMEOUT_S) as probe:
             try:
                 await probe.list()
-            except DirectoryError:
-                return False
-            return True
+            except DirectoryError as error:
+                return error
+            return None
 
     async def _use(self, client: DirectoryClient) -> None:
         if self._client is not None:
@@ -166,7 +175,8 @@ class Rendezvous:
     async def stay(self) -> None:
         """Keep the registration alive; cancel it to end it."""
         while True:
-            quick = self._lost or (self.is_local and self.client.is_netchat)
+            known = self._registered and not self._lost  # else it is not told yet which kind it is
+            quick = not known or (self.is_local and self.client.is_netchat)
             await asyncio.sleep(HEARTBEAT_LOCAL_S if quick else HEARTBEAT_REMOTE_S)
             if self._wanted:
                 await self._beat()
@@ -183,12 +193,15 @@ class Rendezvous:
                 self._tell(NameMoved(client.url))
 
     async def leave(self) -> None:
-        """End the registration, and the meeting point if it is ours."""
+        """End the registration. Asking goes on working until ``close``."""
         if self._wanted and self._registered and self.client.is_netchat:
             assert self._address is not None
             self._wanted = False
             with contextlib.suppress(DirectoryError):  # it forgets us when the lease ends
                 await self.client.register(self._name, self._address, LeaseWish(LeaseAction.END))
+
+    async def close(self) -> None:
+        """Let go of the directory, and end the meeting point if it is ours."""
         if self._client is not None:
             await self._client.close()
         if self._meeting_point is not None:

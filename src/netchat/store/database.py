@@ -47,24 +47,18 @@ def open_database(path: Path | str, migrations: Sequence[str] | None = None) -> 
     with translated_errors():
         connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
+            connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+            version = _checked_version(connection, scripts, str(path))
             _configure(connection)
-            migrate(connection, scripts, str(path))
+            _migrate(connection, scripts, version)
         except BaseException:
             connection.close()
             raise
     return connection
 
 
-def _configure(connection: sqlite3.Connection) -> None:
-    connection.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute("PRAGMA secure_delete = ON")
-
-
-def migrate(connection: sqlite3.Connection, scripts: Sequence[str], path: str) -> None:
-    """Run the scripts that the file has not seen, each in a transaction with its version mark."""
+def _checked_version(connection: sqlite3.Connection, scripts: Sequence[str], path: str) -> int:
+    """Return which schema the file has; a file that is not for us is left as it was."""
     application_id = connection.execute("PRAGMA application_id").fetchone()[0]
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     empty = connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0] == 0
@@ -72,6 +66,18 @@ def migrate(connection: sqlite3.Connection, scripts: Sequence[str], path: str) -
         raise StoreUnavailable("the file is not a NetChat history")
     if version > len(scripts):
         raise StoreNewer(path, version, len(scripts))
+    return int(version)
+
+
+def _configure(connection: sqlite3.Connection) -> None:
+    connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute("PRAGMA synchronous = FULL")
+    connection.execute("PRAGMA foreign_keys = ON")
+    connection.execute("PRAGMA secure_delete = ON")
+
+
+def _migrate(connection: sqlite3.Connection, scripts: Sequence[str], version: int) -> None:
+    """Run the scripts that the file has not seen, each in a transaction with its version mark."""
     for number in range(version + 1, len(scripts) + 1):
         connection.executescript(
             f"BEGIN IMMEDIATE; {scripts[number - 1]};"

@@ -4,9 +4,15 @@ import sqlite3
 from collections.abc import Sequence
 
 from netchat.delivery.inputs import Item, ItemKind, ItemState
-from netchat.model import MessageId, Name
+from netchat.model import MessageId, MessageState, Name
 
-_COLUMNS = "item_id, shown, kind, state, expires_ms"
+_SELECT = (
+    "SELECT item_id, shown, kind, outbox.state, expires_ms, message.state"
+    " FROM outbox JOIN peer ON name_key = outbox.peer"
+    " LEFT JOIN change ON change_id = item_id"
+    " LEFT JOIN message ON message.message_id = change.target"
+)
+"""Items with their peer as it is written, and the state of the message that a delete means."""
 
 
 class OutboxTable:
@@ -47,22 +53,26 @@ class OutboxTable:
     def head(self, peer: Name) -> Item | None:
         """Return the oldest item for ``peer``."""
         row = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM outbox JOIN peer ON name_key = outbox.peer"  # noqa: S608 (constant)
-            " WHERE outbox.peer = ? ORDER BY position LIMIT 1",
-            (peer.key,),
+            f"{_SELECT} WHERE outbox.peer = ? ORDER BY outbox.position LIMIT 1", (peer.key,)
         ).fetchone()
         return _item(row) if row else None
 
     def heads(self) -> Sequence[Item]:
         """Return the oldest item of each peer that has one."""
         rows = self._connection.execute(
-            f"SELECT {_COLUMNS} FROM outbox JOIN peer ON name_key = outbox.peer"  # noqa: S608 (constant)
-            " WHERE position IN (SELECT min(position) FROM outbox GROUP BY peer)"
-            " ORDER BY position"
+            f"{_SELECT} WHERE outbox.position IN (SELECT min(position) FROM outbox GROUP BY peer)"  # noqa: S608 (constant)
+            " ORDER BY outbox.position"
         ).fetchall()
         return [_item(row) for row in rows]
 
 
-def _item(row: tuple[bytes, str, str, str, int]) -> Item:
-    item_id, shown, kind, state, expires_ms = row
-    return Item(MessageId(item_id), Name(shown), ItemKind(kind), ItemState(state), expires_ms)
+def _item(row: tuple[bytes, str, str, str, int, str | None]) -> Item:
+    item_id, shown, kind, state, expires_ms, target_state = row
+    return Item(
+        MessageId(item_id),
+        Name(shown),
+        ItemKind(kind),
+        ItemState(state),
+        expires_ms,
+        None if target_state is None else MessageState(target_state),
+    )

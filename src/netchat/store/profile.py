@@ -33,12 +33,15 @@ class Profile:
             raise StoreUnavailable(f"{path}: {error.strerror}") from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
+            os.ftruncate(self._lock, 0)
+            os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        except BlockingIOError as error:
             pid = _read_pid(self._lock)
             os.close(self._lock)
             raise ProfileInUse(str(path), pid) from error
-        os.ftruncate(self._lock, 0)
-        os.pwrite(self._lock, f"{os.getpid()}\n".encode(), 0)
+        except OSError as error:
+            os.close(self._lock)
+            raise StoreUnavailable(f"{path}: {error.strerror}") from error
 
     def __enter__(self) -> Self:
         return self

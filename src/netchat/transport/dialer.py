@@ -56,7 +56,7 @@ class Connection:
         except TimeoutError as error:
             raise HandOverError("timeout") from error
         except OSError as error:
-            reset = error.errno in (errno.ECONNRESET, errno.EPIPE)
+            reset = error.errno in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN)
             raise HandOverError("reset" if reset else "broken") from error
         finally:
             self.close()
@@ -81,7 +81,10 @@ async def dial(address: Address) -> Connection:
         DialError: nobody accepted within ``DIAL_TIMEOUT_S``.
     """
     family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    connecting = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        connecting = socket.socket(family, socket.SOCK_STREAM)
+    except OSError as error:  # no IPv6 here, or too many open files
+        raise DialError("unreachable") from error
     try:
         connecting.setblocking(False)
         async with asyncio.timeout(DIAL_TIMEOUT_S):

@@ -8,8 +8,9 @@ import asyncio
 import contextlib
 import errno
 import socket
+import struct
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Final, cast
 
 from netchat.errors import AddressInUse, MalformedMessage
 from netchat.limits import ARRIVAL_DEADLINE_S, ARRIVALS_MAX, LISTEN_BACKLOG
@@ -18,6 +19,9 @@ from netchat.wire.classic import ClassicDelete, ClassicReader, ClassicText
 
 LOOPBACK = "loopback"
 """What all loopback addresses are called as a source: 127.0.0.1 and ::1 are one machine."""
+
+_RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
+"""SO_LINGER of 0 s: without it the kernel ends an aborted connection with an ordinary FIN."""
 
 
 class Arrival(asyncio.Protocol):
@@ -63,6 +67,11 @@ class Arrival(asyncio.Protocol):
         return not self._reader.begins
 
     @property
+    def is_reading(self) -> bool:
+        """Tell whether its message is still to come, so that nobody decides about it yet."""
+        return not self._done
+
+    @property
     def source(self) -> str:
         """The IP address at the other end, or ``loopback`` when it is this machine."""
         assert self._transport is not None
@@ -99,6 +108,9 @@ class Arrival(asyncio.Protocol):
         """Close with a reset: nothing was stored."""
         self._finish_reading()
         if self._transport is not None:
+            with contextlib.suppress(OSError):  # the other end may have reset it already
+                connected = self._transport.get_extra_info("socket")
+                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._transport.abort()
 
 
@@ -136,21 +148,27 @@ class Listener:
             self.addresses.append(Address(host, port))
 
     def opened(self, arrival: Arrival) -> None:
-        """Make room for a connection: the oldest that has said nothing goes first."""
+        """Make room for a connection: the oldest goes whose message is not here, silent ones first.
+
+        A message takes milliseconds, so whoever means well is never the oldest.
+        """
         self._arrivals[arrival] = None
         if len(self._arrivals) > ARRIVALS_MAX:
-            silent = (one for one in self._arrivals if one.is_silent and one is not arrival)
-            next(silent, arrival).turn_away()
+            reading = [one for one in self._arrivals if one.is_reading]
+            leaving = next((one for one in reading if one.is_silent), reading[0])
+            leaving.turn_away()
+            self.closed(leaving)  # at once, so that of many new ones each finds another to leave
 
     def closed(self, arrival: Arrival) -> None:
         self._arrivals.pop(arrival, None)
 
     async def stop(self) -> None:
-        """Accept nothing more, and turn away whoever has not finished."""
+        """Accept nothing more, and turn away whoever has not finished; the others are settled."""
         for server in self._servers:
             server.close()
         for arrival in list(self._arrivals):
-            arrival.turn_away()
+            if arrival.is_reading:
+                arrival.turn_away()
         for server in self._servers:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(server.wait_closed(), 1)
@@ -165,6 +183,8 @@ def _bind(host: str, port: int) -> socket.socket:
         if family == socket.AF_INET6:
             listening.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         listening.bind((host, port))
+        # Now, as two sockets may be bound to one port until one of them listens.
+        listening.listen(LISTEN_BACKLOG)
     except OSError:
         listening.close()
         raise

@@ -1,0 +1,327 @@
+"""The embedded store: the contract in a file and in memory, and what is SQLite's own."""
+
+import asyncio
+import sqlite3
+import threading
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from tests.directory.contract import (
+    NOW,
+    LastingStoreContract,
+    OpenStore,
+    StoreContract,
+    enter,
+    lease,
+    opened,
+    use,
+)
+
+from netchat.directory import store_sqlite
+from netchat.directory.store import NOBODY
+from netchat.directory.store_sqlite import APPLICATION_ID, SCHEMAS, EmbeddedStore
+from netchat.errors import NameHeld, StoreNewer, StoreUnavailable
+from netchat.limits import BATCH_INPUTS_MAX
+from netchat.model import Name
+
+FROZEN = Path(__file__).with_name("frozen_0001.sql")
+MEMORY = ":memory:"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "directory.db"
+
+
+class TestInFile(LastingStoreContract):
+    """``netchat serve``."""
+
+    @pytest.fixture
+    def open_store(self, path: Path) -> OpenStore:
+        return opened(lambda: EmbeddedStore(path))
+
+
+class TestInMemory(StoreContract):
+    """A meeting point."""
+
+    @pytest.fixture
+    def open_store(self) -> OpenStore:
+        return opened(lambda: EmbeddedStore(MEMORY))
+
+
+def open_and_close(path: Path | str) -> None:
+    """Open the store, and close it if it opens."""
+
+    async def main() -> None:
+        await EmbeddedStore(path).close()
+
+    asyncio.run(main())
+
+
+def run(path: Path, *statements: str) -> None:
+    """Change a file behind the program's back."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        for statement in statements:
+            connection.executescript(statement)
+
+
+def schema(path: Path) -> list[tuple[object, ...]]:
+    with closing(sqlite3.connect(path)) as connection:
+        rows = connection.execute("SELECT type, name, sql FROM sqlite_schema ORDER BY name")
+        found: list[tuple[object, ...]] = rows.fetchall()
+        for pragma in ("user_version", "application_id", "journal_mode"):
+            found += connection.execute(f"PRAGMA {pragma}").fetchall()
+        return found
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def test_the_first_schema_is_what_was_released() -> None:
+    """Files in the field were made by it, so it is never edited."""
+    heading, frozen = FROZEN.read_text(encoding="utf-8").split("\n", 1)
+    assert "DO NOT EDIT" in heading
+    assert SCHEMAS[0].strip() == frozen.strip()
+
+
+def test_a_file_of_the_first_release_becomes_like_a_new_one(path: Path, tmp_path: Path) -> None:
+    """And its people are still there."""
+    run(
+        path,
+        FROZEN.read_text(encoding="utf-8"),
+        f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1",
+        "INSERT INTO claim VALUES ('alice', 'Alice', x''), ('bob', 'Bob', x'0102')",
+        "INSERT INTO lease VALUES ('alice', '192.0.2.7:5000', 1060000)",
+    )
+
+    async def deed(store: object) -> None:
+        assert isinstance(store, EmbeddedStore)
+        assert list(store.leases()) == [lease("Alice", expires_ms=1_060_000, durable=True)]
+        with pytest.raises(NameHeld):
+            await store.claim(Name("bob"), NOBODY)
+
+    use(opened(lambda: EmbeddedStore(path)), deed)
+    new = tmp_path / "new.db"
+    open_and_close(new)
+    assert schema(path) == schema(new)
+
+
+def test_scripts_that_the_file_has_not_seen_are_run_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From whatever version the file has, and not again at the next start."""
+    open_and_close(path)
+    monkeypatch.setattr(store_sqlite, "SCHEMAS", (*SCHEMAS, "CREATE TABLE box (name TEXT);"))
+    for _ in range(2):
+        open_and_close(path)
+    names = [name for kind, name, *_ in schema(path)[:-3] if kind == "table"]
+    assert names == ["box", "claim", "lease"]
+
+
+def test_a_commit_is_on_disk_when_it_returns(path: Path) -> None:
+    """WAL with a sync at each commit, and nobody else writes to the file meanwhile."""
+
+    async def deed(store: object) -> None:
+        assert isinstance(store, EmbeddedStore)
+        for pragma, value in (
+            ("journal_mode", "wal"),
+            ("synchronous", 2),  # FULL
+            ("locking_mode", "exclusive"),
+        ):
+            assert store._connection.execute(f"PRAGMA {pragma}").fetchone() == (value,)
+
+    use(opened(lambda: EmbeddedStore(path)), deed)
+
+
+def test_a_newer_file_is_refused_and_left_alone(path: Path) -> None:
+    """A newer NetChat keeps in it what this one does not know."""
+    open_and_close(path)
+    run(path, f"PRAGMA user_version = {len(SCHEMAS) + 1}")
+    before = path.read_bytes()
+    with pytest.raises(StoreNewer) as caught:
+        open_and_close(path)
+    assert (caught.value.found, caught.value.known) == (len(SCHEMAS) + 1, len(SCHEMAS))
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_another_program_is_refused_and_left_alone(path: Path) -> None:
+    """Not even its journal mode is changed."""
+    run(path, "CREATE TABLE cookie (value TEXT)")
+    before = path.read_bytes()
+    with pytest.raises(StoreUnavailable, match="not a NetChat directory"):
+        open_and_close(path)
+    assert path.read_bytes() == before
+
+
+def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
+    """A text file, or one that is damaged beyond recognition; the error names it."""
+    path.write_bytes(b"Dear diary, " * 1_000)
+    with pytest.raises(StoreUnavailable, match=str(path)):
+        open_and_close(path)
+    assert path.read_bytes() == b"Dear diary, " * 1_000
+
+
+def test_two_directories_do_not_share_a_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Leases are in the memory of one process: another one would serve something else."""
+    monkeypatch.setattr(store_sqlite, "BUSY_TIMEOUT_MS", 1)
+
+    async def deed(_: object) -> None:
+        with pytest.raises(StoreUnavailable, match="locked"):
+            EmbeddedStore(path)
+
+    use(opened(lambda: EmbeddedStore(path)), deed)
+
+
+# --- the writer thread ---------------------------------------------------------------------------
+
+
+def test_whatever_waits_shares_a_commit() -> None:
+    """A classroom that registers at the same second costs a few syncs, not hundreds."""
+    statements: list[str] = []
+    free = threading.Event()
+
+    def trace(statement: str) -> None:
+        statements.append(statement)
+        assert free.wait(30)
+
+    async def main() -> None:
+        store = EmbeddedStore(MEMORY)
+        store._connection.set_trace_callback(trace)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(2 * BATCH_INPUTS_MAX):
+                tasks.create_task(store.claim(Name(f"p{number}"), NOBODY))
+            await asyncio.sleep(0)  # by now each of them has asked
+            free.set()
+        await store.close()
+
+    asyncio.run(main())
+    assert statements.count("COMMIT") in (2, 3)
+    assert statements.count("BEGIN IMMEDIATE") == statements.count("COMMIT")
+
+
+def test_close_commits_what_was_asked_for_before(path: Path) -> None:
+    """Nobody is answered that it was kept when it was not."""
+
+    async def main() -> None:
+        store = EmbeddedStore(path)
+        async with asyncio.TaskGroup() as tasks:
+            for number in range(100):
+                tasks.create_task(enter(store, lease(f"p{number}", durable=True)))
+        await store.close()
+        again = EmbeddedStore(path)
+        assert again.lease_count() == 100
+        await again.close()
+
+    asyncio.run(main())
+
+
+def test_who_gave_up_waiting_breaks_nothing() -> None:
+    """A client that hangs up is no reason to stop answering others."""
+
+    async def main() -> None:
+        problems: list[object] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
+        store = EmbeddedStore(MEMORY)
+        impatient = asyncio.ensure_future(store.claim(Name("alice"), NOBODY))
+        await asyncio.sleep(0)
+        impatient.cancel()
+        assert (await store.claim(Name("bob"), NOBODY)).name == Name("bob")
+        await store.close()
+        assert problems == []
+
+    asyncio.run(main())
+
+
+# --- a disk that refuses -------------------------------------------------------------------------
+
+
+WRITES = {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}
+
+
+@pytest.mark.parametrize("from_the_start", [True, False])
+def test_what_the_disk_refuses_has_not_happened(from_the_start: bool) -> None:
+    """Not in memory either, so that the list never shows more than the disk holds."""
+
+    def refuse(action: int, *_: object) -> int:
+        refused = from_the_start or action in WRITES
+        return sqlite3.SQLITE_DENY if refused else sqlite3.SQLITE_OK
+
+    async def main() -> None:
+        store = EmbeddedStore(MEMORY)
+        await enter(store, lease("alice", "192.0.2.7", durable=True))
+        await enter(store, lease("bob"))
+        before = list(store.leases())
+        store._connection.set_authorizer(refuse)
+        with pytest.raises(StoreUnavailable):
+            await store.claim(Name("carol"), NOBODY)
+        with pytest.raises(StoreUnavailable):
+            await store.put_lease(lease("alice", "192.0.2.8", durable=True))
+        with pytest.raises(StoreUnavailable):
+            await store.put_lease(lease("carol", durable=True))
+        with pytest.raises(StoreUnavailable):
+            await store.drop_lease(lease("alice"))
+        with pytest.raises(StoreUnavailable):
+            await store.sweep(NOW)
+        assert list(store.leases()) == before
+        store._connection.set_authorizer(None)
+        assert await store.drop_lease(lease("alice"))  # the same call, repeated
+        await store.close()
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("first", ["put", "drop"])
+def test_a_refusal_does_not_undo_what_came_after(first: str) -> None:
+    """While the disk was asked, the node registered again: the newer entry stays."""
+    asked, free = threading.Event(), threading.Event()
+
+    def refuse_the_first(*_: object) -> int:
+        if asked.is_set():
+            return sqlite3.SQLITE_OK
+        asked.set()
+        assert free.wait(30)
+        return sqlite3.SQLITE_DENY
+
+    async def main() -> None:
+        store = EmbeddedStore(MEMORY)
+        await enter(store, lease("alice", "192.0.2.7", durable=True))
+        store._connection.set_authorizer(refuse_the_first)
+        if first == "put":
+            refused = store.put_lease(lease("alice", "192.0.2.8", durable=True))
+        else:
+            refused = store.drop_lease(lease("alice", "192.0.2.7"))
+        asking = asyncio.ensure_future(refused)
+        await asyncio.to_thread(asked.wait, 30)
+        newest = lease("alice", "192.0.2.9")
+        moving = asyncio.ensure_future(store.put_lease(newest))
+        await asyncio.sleep(0)  # it has been asked for
+        free.set()
+        with pytest.raises(StoreUnavailable):
+            await asking
+        await moving
+        assert list(store.leases()) == [newest]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_full_disk_is_said_and_loses_nothing(path: Path) -> None:
+    """With room again, the same call succeeds."""
+
+    async def main() -> None:
+        store = EmbeddedStore(path)
+        await enter(store, lease("alice", durable=True))
+        pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
+        store._connection.execute(f"PRAGMA max_page_count = {pages}")
+        key = b"k" * 10_000
+        with pytest.raises(StoreUnavailable, match="full"):
+            await store.claim(Name("bob"), key)
+        store._connection.execute("PRAGMA max_page_count = 1000")
+        assert (await store.claim(Name("bob"), key)).holder == key
+        await store.close()
+        again = EmbeddedStore(path)
+        assert list(again.leases()) == [lease("alice", durable=True)]
+        await again.close()
+
+    asyncio.run(main())

@@ -1,0 +1,557 @@
+"""Every word of the classic prompt, byte for byte, on a node that does what it is told."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tests.frontends.fake_node import FakeNode
+
+from netchat import api
+from netchat.api import MessageReceived, Registered, SendOutcome
+from netchat.errors import (
+    DirectoryRefused,
+    DirectoryUnreachable,
+    InvalidAddress,
+    NetChatError,
+    StoreUnavailable,
+    TextTooLong,
+)
+from netchat.frontends import commands, words
+from netchat.frontends.prompt import LineSplitter, Session
+from netchat.limits import LINE_BYTES_MAX, RECIPIENTS_MAX
+from netchat.model import DeleteOutcome, DisplayText, MessageId, Name
+
+URL = "http://192.0.2.7:7800"
+UNREACHABLE = DirectoryUnreachable(URL, "timeout")
+NOT_REACHED = words.sentence(UNREACHABLE)
+DISK = StoreUnavailable("disk I/O error")
+AN_ID = MessageId(bytes(16))
+HI = DisplayText("hi")
+
+
+class Face:
+    """A session on ``node``, and what it printed."""
+
+    def __init__(self, node: FakeNode) -> None:
+        self.node = node
+        self.facts: list[str] = []
+        self.notes: list[str] = []
+        self.session = Session(node, self.facts.append, self.notes.append)
+
+    async def type(self, *lines: str) -> "Face":
+        for line in lines:
+            assert await self.session.execute(line)
+        return self
+
+
+def typed(node: FakeNode, *lines: str) -> Face:
+    """Type ``lines`` at a face of ``node``, and return it."""
+    return asyncio.run(Face(node).type(*lines))
+
+
+def seen(node: FakeNode, act: Callable[[Face], Awaitable[None]]) -> Face:
+    """Return a face that shows events while ``act`` runs, once all of them are shown."""
+
+    async def watch() -> Face:
+        face = Face(node)
+        async with asyncio.TaskGroup() as tasks:
+            shows = tasks.create_task(face.session.show_events())
+            await act(face)
+            await node.all_shown()
+            shows.cancel()
+        return face
+
+    return asyncio.run(watch())
+
+
+# --- the start -----------------------------------------------------------------------------------
+
+
+def test_the_start_registers_and_fetches_the_list() -> None:
+    face = Face(FakeNode(people=["alice", "bob"]))
+    assert asyncio.run(face.session.start())
+    assert face.facts == [">>User registered in server!"]
+    assert face.notes == [words.PLAIN_TEXT]
+    assert face.session.known_names == ("alice", "bob")
+    assert not face.session.failed
+    assert face.session.not_registered is None
+
+
+def test_a_list_that_fails_at_the_start_is_no_matter() -> None:
+    face = Face(FakeNode(errors={"names": UNREACHABLE}))
+    assert asyncio.run(face.session.start())
+    assert face.facts == [">>User registered in server!"]
+    assert not face.session.failed
+
+
+@pytest.mark.parametrize(
+    ("error", "goes_on"),
+    [
+        (UNREACHABLE, True),
+        (DirectoryRefused(URL, "This name is registered already.", 409), False),
+        (InvalidAddress("[::1]:4000", "not-ipv4"), False),
+    ],
+)
+def test_a_registration_that_fails_says_why(error: NetChatError, goes_on: bool) -> None:
+    face = Face(FakeNode(errors={"register": error}))
+    assert asyncio.run(face.session.start()) is goes_on
+    assert face.facts == [f">>Registration failed! {words.sentence(error)}"]
+    assert face.session.failed
+    assert face.session.not_registered is error
+
+
+def test_a_registration_may_succeed_later() -> None:
+    async def be_registered_later(face: Face) -> None:
+        assert await face.session.start()
+        assert face.session.not_registered is UNREACHABLE
+        for again in (False, True):
+            node.tell(Registered(URL, "192.0.2.8:4000", hosted=False, again=again))
+
+    node = FakeNode(errors={"register": UNREACHABLE})
+    face = seen(node, be_registered_later)
+    assert face.facts == [f">>Registration failed! {NOT_REACHED}", ">>User registered in server!"]
+    assert len(face.notes) == 2
+    assert face.session.not_registered is None
+    assert face.session.failed
+
+
+# --- events --------------------------------------------------------------------------------------
+
+
+def test_arrivals_are_facts_in_their_order() -> None:
+    async def receive(_face: Face) -> None:
+        for name in ("bob", "Carol", "bob"):
+            node.tell(MessageReceived(AN_ID, Name(name), HI))
+
+    node = FakeNode()
+    face = seen(node, receive)
+    assert face.facts == [f">>You have a message from {name}" for name in ("bob", "Carol", "bob")]
+    assert face.notes == []
+
+
+NOTES = {
+    "hosts": (Registered(URL, "127.0.0.1:4000", hosted=True, again=False), ["hosts", URL]),
+    "hosts now": (Registered(URL, "127.0.0.1:4000", hosted=True, again=True), ["hosts", URL]),
+    "again": (Registered(URL, "192.0.2.8:4000", hosted=False, again=True), ["again", URL]),
+    "lost": (api.DirectoryLost(URL), ["does not answer", URL]),
+    "moved": (api.NameMoved(URL), ["somebody else", "name"]),
+    "ignored": (
+        api.DeleteIgnored(Name("bob"), "192.0.2.9", "other-source"),
+        ["from bob", "192.0.2.9", "stays"],
+    ),
+    "missed": (api.EventsMissed(12), ["12 ", "READ"]),
+}
+
+
+@pytest.mark.parametrize(("event", "parts"), NOTES.values(), ids=NOTES)
+def test_what_else_happens_is_a_note(event: api.Event, parts: list[str]) -> None:
+    async def happen(_face: Face) -> None:
+        node.tell(event)
+
+    node = FakeNode()
+    face = seen(node, happen)
+    assert face.facts == []
+    assert len(face.notes) == 1
+    assert face.notes[0].startswith("netchat: ")
+    assert [part for part in parts if part not in face.notes[0]] == []
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        Registered(URL, "192.0.2.8:4000", hosted=False, again=False),
+        api.MessageDeleted(AN_ID, Name("bob")),
+        api.DeleteIgnored(Name("bob"), "192.0.2.9", "nothing-to-delete"),
+    ],
+)
+def test_what_is_as_expected_is_not_mentioned(event: api.Event) -> None:
+    async def happen(_face: Face) -> None:
+        node.tell(event)
+
+    node = FakeNode()
+    face = seen(node, happen)
+    assert face.facts == face.notes == []
+
+
+# --- LIST ----------------------------------------------------------------------------------------
+
+
+def test_list() -> None:
+    face = typed(FakeNode(people=["alice", "bob", "carol"]), "LIST", "  LIST  ")
+    assert face.facts == [">>[alice, bob, carol]"] * 2
+    assert face.session.known_names == ("alice", "bob", "carol")
+    assert not face.session.failed
+
+
+def test_an_empty_list() -> None:
+    assert typed(FakeNode(), "LIST").facts == [">>[]"]
+
+
+def test_list_fails() -> None:
+    face = typed(FakeNode(errors={"names": UNREACHABLE}), "LIST")
+    assert face.facts == [f">>Failed to get user list! {NOT_REACHED}"]
+    assert face.session.failed
+
+
+# --- SEND ----------------------------------------------------------------------------------------
+
+BOB = "bob"
+SENDS = {
+    "sent": (SendOutcome.SENT, ">>Message sent!", True),
+    "queued": (SendOutcome.QUEUED, ">>Message queued: bob is not reachable", True),
+    "nobody": (SendOutcome.NO_SUCH_PERSON, ">>User not found!", False),
+    "reset": (
+        (SendOutcome.FAILED, "reset"),
+        f">>Failed to send message: {words.send_reason(Name(BOB), 'reset')}",
+        False,
+    ),
+    "broken": (
+        (SendOutcome.FAILED, "broken"),
+        f">>Failed to send message: {words.send_reason(Name(BOB), 'broken')}",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize(("outcome", "line", "succeeds"), SENDS.values(), ids=SENDS)
+def test_send(outcome: SendOutcome, line: str, succeeds: bool) -> None:
+    node = FakeNode(outcomes={BOB: outcome})
+    face = typed(node, 'SEND bob "hello there"')
+    assert face.facts == [line]
+    assert face.session.failed is not succeeds
+    assert node.sends == [(("bob",), "hello there")]
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        ('SEND bob "he said "no" twice"', 'he said "no" twice'),
+        ('SEND bob """', '"'),
+        ('SEND bob " "', " "),
+        ('  SEND   bob    "x"  ', "x"),
+        ('SEND bob "größe ☕ 你好"', "größe ☕ 你好"),
+        ('SEND bob "SEND carol "y""', 'SEND carol "y"'),
+        ('SEND bob "two\nlines"', "two\nlines"),
+    ],
+)
+def test_the_text_is_between_the_first_and_the_last_quote(line: str, text: str) -> None:
+    node = FakeNode()
+    assert typed(node, line).facts == [">>Message sent!"]
+    assert node.sends == [(("bob",), text)]
+
+
+def test_a_send_to_what_is_no_name_finds_nobody() -> None:
+    node = FakeNode()
+    assert typed(node, 'SEND b@b "x"', 'SEND user "x"').facts == [">>User not found!"] * 2
+    assert node.sends == []
+
+
+@pytest.mark.parametrize("error", [TextTooLong(1_030, 1_024), DISK])
+@pytest.mark.parametrize("line", ['SEND bob "x"', 'SEND_MULTI [bob, carol] "x"'])
+def test_a_send_that_cannot_begin_says_why(error: NetChatError, line: str) -> None:
+    face = typed(FakeNode(errors={"send": error}), line)
+    assert face.facts == [f">>Failed to send message: {words.sentence(error)}"]
+    assert face.notes == []
+    assert face.session.failed
+
+
+# --- SEND_MULTI ----------------------------------------------------------------------------------
+
+QUEUED, NOBODY = SendOutcome.QUEUED, SendOutcome.NO_SUCH_PERSON
+RESET = (SendOutcome.FAILED, "reset")
+MISSING = ">> Error: Message cannot be sent to {}, user does not exist"
+MIXES = {
+    "all sent": ("bob,carol", {}, [">>Message sent!"]),
+    "spaces": ("  bob ,  carol ", {}, [">>Message sent!"]),
+    "one": ("bob", {}, [">>Message sent!"]),
+    "one unknown": ("bob, dave", {"dave": NOBODY}, [">>Message sent!", MISSING.format("dave")]),
+    "all unknown": (
+        "dave, erin",
+        {"dave": NOBODY, "erin": NOBODY},
+        [MISSING.format("dave, erin")],
+    ),
+    "no names": ("d@ve, er in, user", {}, [MISSING.format("d@ve, er in, user")]),
+    "unknown and no name": (
+        "d@ve, erin, bob, d@ve",
+        {"erin": NOBODY},
+        [">>Message sent!", MISSING.format("erin, d@ve")],
+    ),
+    "one queued": ("bob", {"bob": QUEUED}, [">>Message queued: bob is not reachable"]),
+    "two queued": (
+        "bob, carol",
+        {"bob": QUEUED, "carol": QUEUED},
+        [">>Message queued: bob, carol are not reachable"],
+    ),
+    "everything": (
+        "bob, carol, dave, erin, frank",
+        {"carol": QUEUED, "dave": NOBODY, "erin": RESET, "frank": RESET},
+        [
+            ">>Message sent!",
+            ">>Message queued: carol is not reachable",
+            f">>Failed to send message: {words.send_reason(Name('erin'), 'reset')}",
+            f">>Failed to send message: {words.send_reason(Name('frank'), 'reset')}",
+            MISSING.format("dave"),
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize(("to", "outcomes", "lines"), MIXES.values(), ids=MIXES)
+def test_send_multi(to: str, outcomes: dict[str, SendOutcome], lines: list[str]) -> None:
+    face = typed(FakeNode(outcomes=outcomes), f'SEND_MULTI [{to}] "hello both"')
+    assert face.facts == lines
+    assert face.session.failed is any("Error" in line or "Failed" in line for line in lines)
+
+
+def test_send_multi_asks_once_for_all() -> None:
+    node = FakeNode()
+    typed(node, 'SEND_MULTI [bob, d@ve, Carol, BOB] "x"', 'SEND_MULTI [d@ve] "x"')
+    assert node.sends == [(("bob", "Carol"), "x")]
+
+
+def test_send_multi_has_a_limit() -> None:
+    node = FakeNode()
+    names = [f"n{number}" for number in range(RECIPIENTS_MAX)]
+    line = 'SEND_MULTI [{}] "x"'
+    face = typed(node, line.format(",".join(names)), line.format(",".join([*names, "one-more"])))
+    assert face.facts == [">>Message sent!", ">>Invalid SEND_MULTI command!"]
+    assert len(node.sends[0][0]) == RECIPIENTS_MAX
+
+
+# --- READ ----------------------------------------------------------------------------------------
+
+
+def test_read() -> None:
+    node = FakeNode()
+    node.add("bob", "hi alice")
+    node.add("bob", "hello there", own=True)
+    node.add("carol", "elsewhere")
+    node.add("bob", None)
+    node.add("bob", None, own=True)
+    face = typed(node, "READ bob", "READ BOB", "READ carol")
+    conversation = [">>hi alice - bob", ">>hello there - user", ">>Deleted - bob"]
+    conversation.append(">>Deleted - user")
+    assert face.facts == [*conversation, *conversation, ">>elsewhere - carol"]
+    assert not face.session.failed
+
+
+@pytest.mark.parametrize("line", ["READ bob", "READ b@b", "READ user"])
+def test_read_of_nothing(line: str) -> None:
+    face = typed(FakeNode(), line)
+    assert face.facts == [">>No messages found!"]
+    assert not face.session.failed
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 5])
+def test_read_goes_through_the_pages(count: int) -> None:
+    node = FakeNode(page_size=2)
+    for number in range(count):
+        node.add("bob", f"{number}")
+        node.add("carol", "between")
+    face = typed(node, "READ bob")
+    assert face.facts == [f">>{number} - bob" for number in range(count)]
+    positions = [message.position for message in node.conversations[Name("bob")]]
+    last_of_pages = [*positions[1::2], *positions[-1:]] if count % 2 else positions[1::2]
+    assert node.reads == [("bob", after) for after in [0, *last_of_pages]]
+
+
+# --- DELETE --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", [one for one in DeleteOutcome if one.value != "nothing"])
+def test_delete_shows_the_conversation(outcome: DeleteOutcome) -> None:
+    node = FakeNode(deletes=outcome)
+    node.add("bob", None, own=True)
+    node.add("bob", "hi alice")
+    face = typed(node, "DELETE bob")
+    assert face.facts == [">>Deleted - user", ">>hi alice - bob"]
+    done_on_both_sides = outcome in (DeleteOutcome.SENT, DeleteOutcome.CANCELLED)
+    assert len(face.notes) == (0 if done_on_both_sides else 1)
+    assert all(note.startswith("netchat: ") and "bob" in note for note in face.notes)
+    assert node.deletes == ["bob"]
+    assert not face.session.failed
+
+
+@pytest.mark.parametrize("line", ["DELETE bob", "DELETE b@b"])
+def test_delete_of_nothing(line: str) -> None:
+    face = typed(FakeNode(deletes=DeleteOutcome.NOTHING), line)
+    assert face.facts == [">>No messages to delete!"]
+    assert not face.session.failed
+
+
+@pytest.mark.parametrize(
+    ("method", "line"), [("conversation", "READ bob"), ("delete_newest", "DELETE bob")]
+)
+def test_a_disk_that_fails_is_not_called_a_failed_send(method: str, line: str) -> None:
+    face = typed(FakeNode(errors={method: DISK}), line)
+    assert face.facts == []
+    assert face.notes == [f"netchat: {words.sentence(DISK)}"]
+    assert face.session.failed
+
+
+# --- whatever else is typed ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("line", "verb"),
+    [
+        ("SEND", "SEND"),
+        ("SEND bob", "SEND"),
+        ("SEND bob hello", "SEND"),
+        ('SEND bob ""', "SEND"),
+        ('SEND bob "hello', "SEND"),
+        ('SEND "hello"', "SEND"),
+        ('SEND bob "hello" there', "SEND"),
+        ("SEND_MULTI", "SEND_MULTI"),
+        ("SEND_MULTI [bob]", "SEND_MULTI"),
+        ('SEND_MULTI [] "x"', "SEND_MULTI"),
+        ('SEND_MULTI [bob,,carol] "x"', "SEND_MULTI"),
+        ('SEND_MULTI [bob,] "x"', "SEND_MULTI"),
+        ('SEND_MULTI bob "x"', "SEND_MULTI"),
+        ('SEND_MULTI [bob "x"', "SEND_MULTI"),
+        ('SEND_MULTI [bob] ""', "SEND_MULTI"),
+        ("LIST now", "LIST"),
+        ("READ", "READ"),
+        ("READ bob carol", "READ"),
+        ("DELETE", "DELETE"),
+        ("DELETE bob 2", "DELETE"),
+        ("HELP me", "HELP"),
+        ("EXIT now", "EXIT"),
+    ],
+)
+def test_a_command_that_is_not_as_it_should_be(line: str, verb: str) -> None:
+    node = FakeNode()
+    face = typed(node, line)
+    assert face.facts == [f">>Invalid {verb} command!"]
+    assert face.session.failed
+    assert node.sends == node.reads == node.deletes == []
+
+
+@pytest.mark.parametrize("line", ["FOO", "list", "LISTS", '"hello"', "LIST\nLIST", "~!\x00"])
+def test_an_unknown_command(line: str) -> None:
+    face = typed(FakeNode(), line)
+    assert face.facts == [">>Unknown command!"]
+    assert face.session.failed
+
+
+@pytest.mark.parametrize("line", ["", "   ", "\r", "\t"])
+def test_an_empty_line_is_nothing(line: str) -> None:
+    face = typed(FakeNode(), line)
+    assert face.facts == face.notes == []
+    assert not face.session.failed
+
+
+def test_help_names_every_command() -> None:
+    face = typed(FakeNode(), "HELP")
+    assert [line.split(" ")[0] for line in face.facts[0].split("\n")] == list(commands.VERBS)
+    assert not face.session.failed
+
+
+@pytest.mark.parametrize("line", ["EXIT", "  EXIT  ", "EXIT\r"])
+def test_exit_ends_the_session_without_a_word(line: str) -> None:
+    face = Face(FakeNode())
+    assert not asyncio.run(face.session.execute(line))
+    assert face.facts == face.notes == []
+    assert not face.session.failed
+
+
+def test_a_line_that_is_too_long_is_no_command() -> None:
+    node = FakeNode()
+    most = LINE_BYTES_MAX - len('SEND bob ""')
+    face = typed(node, f'SEND bob "{"x" * most}"', f'SEND bob "{"x" * (most + 1)}"')
+    assert face.facts == [">>Message sent!", ">>Unknown command!"]
+    assert len(node.sends) == 1
+
+
+def test_one_failure_is_enough_for_the_exit_status() -> None:
+    face = typed(FakeNode(people=["alice"]), "LIST", "FOO", "LIST")
+    assert face.session.failed
+    assert face.session.not_registered is None
+
+
+@given(st.text() | st.from_regex(r"(SEND|SEND_MULTI|READ) [\[\]\" ,a-z]*\"?"))
+def test_no_line_stops_a_session(line: str) -> None:
+    face = Face(FakeNode(outcomes={"a": SendOutcome.QUEUED}))
+    asyncio.run(face.session.execute(line))
+    assert all(fact.startswith(">>") or fact == words.HELP for fact in face.facts)
+
+
+# --- Tab -----------------------------------------------------------------------------------------
+
+PEOPLE = ("alice", "bob", "Bonnie", "carol")
+
+
+@pytest.mark.parametrize(
+    ("line", "found"),
+    [
+        ("", (0, commands.VERBS)),
+        ("S", (1, ("SEND", "SEND_MULTI"))),
+        ("re", (2, ("READ",))),
+        ("X", (1, ())),
+        ("SEND ", (0, PEOPLE)),
+        ("SEND bo", (2, ("bob", "Bonnie"))),
+        ("READ BO", (2, ("bob", "Bonnie"))),
+        ("DELETE c", (1, ("carol",))),
+        ("SEND bob ", (0, ())),
+        ('SEND bob "a', (0, ())),
+        ("SEND_MULTI ", (0, ("[",))),
+        ("SEND_MULTI [", (0, PEOPLE)),
+        ("SEND_MULTI [a", (1, ("alice",))),
+        ("SEND_MULTI [alice, b", (1, ("bob", "Bonnie"))),
+        ("SEND_MULTI [alice,b", (1, ("bob", "Bonnie"))),
+        ("SEND_MULTI [alice, bob] ", (0, ())),
+        ("LIST ", (0, ())),
+        ("FOO b", (0, ())),
+    ],
+)
+def test_completions(line: str, found: tuple[int, tuple[str, ...]]) -> None:
+    assert commands.completions(line, PEOPLE) == found
+
+
+def test_names_for_tab_stay_when_the_directory_goes() -> None:
+    node = FakeNode(people=["alice", "bob"])
+    face = typed(node, "LIST")
+    node.errors["names"] = UNREACHABLE
+    assert asyncio.run(face.session.fetch_names()) == ("alice", "bob")
+
+
+# --- lines out of bytes --------------------------------------------------------------------------
+
+
+def split(pieces: list[bytes]) -> list[bytes]:
+    """Feed ``pieces`` to a splitter, and return every line, the one without an end last."""
+    splitter = LineSplitter()
+    lines = [line for piece in pieces for line in splitter.feed(piece)]
+    return [*lines, splitter.rest()]
+
+
+@given(st.lists(st.binary(max_size=30)), st.data())
+def test_lines_do_not_depend_on_how_they_come(parts: list[bytes], data: st.DataObject) -> None:
+    whole = b"\n".join(parts)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=8)))
+    pieces = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
+    assert split(pieces) == whole.split(b"\n")
+
+
+def test_lines_one_byte_at_a_time() -> None:
+    whole = 'LIST\nSEND bob "größe ☕"\n\nEXIT'.encode()
+    assert split([bytes([byte]) for byte in whole]) == whole.split(b"\n")
+
+
+def test_a_line_without_an_end_is_kept_for_the_end() -> None:
+    splitter = LineSplitter()
+    assert splitter.feed(b"LI") == []
+    assert splitter.feed(b"ST") == []
+    assert splitter.rest() == b"LIST"
+    assert splitter.rest() == b""
+
+
+@pytest.mark.parametrize("piece", [1_000, 65_536, 3 * LINE_BYTES_MAX])
+def test_of_an_endless_line_only_so_much_is_kept_as_to_refuse_it(piece: int) -> None:
+    data = b"SEND bob " + b"x" * (3 * LINE_BYTES_MAX) + b"\nLIST\n"
+    lines = split([data[start : start + piece] for start in range(0, len(data), piece)])
+    assert [len(line) for line in lines] == [LINE_BYTES_MAX + 1, len("LIST"), 0]
+    assert commands.parse(lines[0].decode()) == commands.Unknown()
+    assert lines[1] == b"LIST"

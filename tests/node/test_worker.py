@@ -1,0 +1,271 @@
+"""The thread that owns the history: what waits shares a commit, and order is kept."""
+
+import asyncio
+import sqlite3
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager, closing
+from typing import Any
+
+import pytest
+
+from netchat.delivery.effects import Dial, MessageArrived, Settle
+from netchat.delivery.inputs import Input, SendRequested, TextArrived, TimerFired
+from netchat.errors import StoreUnavailable
+from netchat.limits import BATCH_INPUTS_MAX
+from netchat.model import Address, DisplayText, MessageId, Name
+from netchat.node import worker as worker_module
+from netchat.node.pump import Batch, Pump
+from netchat.node.worker import Worker
+from netchat.store.database import MEMORY, open_database
+
+LIMIT_S = 30
+BOB = Name("bob")
+HERE = Address("192.0.2.7", 54321)
+NOW = 1_000_000
+
+
+def run(main: Callable[[], Awaitable[None]]) -> None:
+    """Run a test that hangs for no longer than the limit."""
+
+    async def limited() -> None:
+        async with asyncio.timeout(LIMIT_S):
+            await main()
+
+    asyncio.run(limited())
+
+
+def timer(number: int) -> TimerFired:
+    return TimerFired(Name(f"p{number}"), 0)
+
+
+class FakePump:
+    """Remembers its batches; a step or a question may be held up until the test lets it go."""
+
+    def __init__(self) -> None:
+        self.batches: list[Sequence[Input]] = []
+        self.threads: set[str] = set()
+        self.bug: Exception | None = None
+
+    def start(self, now_ms: int) -> Sequence[Any]:
+        return [("started", now_ms)]
+
+    def step_batch(self, now_ms: int, events: Sequence[Input]) -> Batch:
+        self.threads.add(threading.current_thread().name)
+        if self.bug is not None:
+            raise self.bug
+        self.batches.append(events)
+        return Batch([(now_ms, len(events))])  # type: ignore[list-item]  # only passed through
+
+
+class Held:
+    """A question that keeps the thread busy until it is let go."""
+
+    def __init__(self) -> None:
+        self._asked = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._free = threading.Event()
+
+    def __call__(self, pump: object) -> str:
+        self._loop.call_soon_threadsafe(self._asked.set)
+        assert self._free.wait(LIMIT_S)
+        return "held"
+
+    async def begun(self) -> None:
+        await self._asked.wait()
+
+    def let_go(self) -> None:
+        self._free.set()
+
+
+@asynccontextmanager
+async def working(pump: Any, batches: list[Batch] | None = None) -> AsyncIterator[Worker]:
+    worker = Worker(pump, lambda: NOW, [].append if batches is None else batches.append)
+    worker.start()
+    try:
+        yield worker
+    finally:
+        await worker.close()
+
+
+def test_what_waits_is_stepped_together_in_order() -> None:
+    """Up to the size of a batch, whatever has come while the thread was busy."""
+    pump = FakePump()
+    events = [timer(number) for number in range(BATCH_INPUTS_MAX + 44)]
+
+    async def main() -> None:
+        async with working(pump) as worker, asyncio.TaskGroup() as tasks:
+            held = Held()
+            tasks.create_task(worker.ask(held))
+            await held.begun()
+            for event in events:
+                worker.submit(event)
+            held.let_go()
+
+    run(main)
+    assert pump.batches == [events[:BATCH_INPUTS_MAX], events[BATCH_INPUTS_MAX:]]
+    assert pump.threads == {"netchat-pump"}
+
+
+def test_batches_reach_the_loop_in_order() -> None:
+    """What the last process left comes first, then each batch, with the time it was stepped at."""
+    batches: list[Batch] = []
+
+    async def main() -> None:
+        loop_thread = threading.current_thread()
+
+        def on_batch(batch: Batch) -> None:
+            assert threading.current_thread() is loop_thread
+            batches.append(batch)
+
+        worker = Worker(FakePump(), lambda: NOW, on_batch)  # type: ignore[arg-type]
+        worker.start()
+        for number in range(2):
+            worker.submit(timer(number))
+            await worker.ask(lambda _: None)
+        await worker.close()
+
+    run(main)
+    assert [batch.effects for batch in batches] == [[("started", NOW)], [(NOW, 1)], [(NOW, 1)]]
+
+
+def test_a_question_sees_everything_submitted_before_it_and_nothing_after() -> None:
+    """Committed before the question, though it was waiting in the same moment."""
+    pump = FakePump()
+
+    async def main() -> None:
+        async with working(pump) as worker, asyncio.TaskGroup() as tasks:
+            held = Held()
+            tasks.create_task(worker.ask(held))
+            await held.begun()
+            worker.submit(timer(1))
+            worker.submit(timer(2))
+            question = tasks.create_task(worker.ask(lambda pump: list(pump.batches)))  # type: ignore[attr-defined]
+            await asyncio.sleep(0)  # the question has been asked
+            worker.submit(timer(3))
+            held.let_go()
+            assert await question == [[timer(1), timer(2)]]
+
+    run(main)
+    assert pump.batches == [[timer(1), timer(2)], [timer(3)]]
+
+
+def test_a_real_pump_answers_what_was_sent() -> None:
+    """The history shows a message as soon as its sender can ask."""
+    batches: list[Batch] = []
+    first, second = (MessageId(bytes(15) + bytes([number])) for number in (1, 2))
+
+    async def main() -> None:
+        with closing(open_database(MEMORY)) as connection:
+            async with working(Pump(connection), batches) as worker:
+                worker.submit(SendRequested(first, BOB, "hi", HERE))
+                worker.submit(TextArrived(second, BOB, DisplayText("hello"), "192.0.2.7"))
+                page = await worker.ask(lambda pump: pump.page(BOB, 0, 10))
+                assert [str(message.text) for message in page] == ["hi", "hello"]
+
+    run(main)
+    effects = [effect for batch in batches for effect in batch.effects]
+    assert effects == [
+        Dial(first, BOB, HERE),
+        MessageArrived(second, BOB, DisplayText("hello")),
+        Settle(second),
+    ]
+
+
+def test_a_question_that_fails_fails_for_the_one_who_asked() -> None:
+    """The thread goes on."""
+
+    def refuse(_: Pump) -> None:
+        raise StoreUnavailable("no")
+
+    async def main() -> None:
+        async with working(FakePump()) as worker:
+            with pytest.raises(StoreUnavailable, match="no"):
+                await worker.ask(refuse)
+            assert await worker.ask(lambda _: 7) == 7
+
+    run(main)
+
+
+@pytest.mark.parametrize("bad", [False, True])
+def test_nobody_waits_for_the_answer_any_more(bad: bool) -> None:
+    """A face that gave up must not break the thread or the loop."""
+
+    async def main() -> None:
+        problems: list[dict[str, Any]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
+        async with working(FakePump()) as worker, asyncio.TaskGroup() as tasks:
+            held = Held()
+            tasks.create_task(worker.ask(held))
+            await held.begun()
+            impatient = tasks.create_task(worker.ask(lambda _: 1 / 0 if bad else 1))
+            await asyncio.sleep(0)  # the question has been asked
+            impatient.cancel()
+            held.let_go()
+            assert await worker.ask(lambda _: "next") == "next"
+        assert problems == []
+
+    run(main)
+
+
+def test_a_bug_in_the_thread_ends_the_node() -> None:
+    """Nothing is decided any more, so it must not look as if all were well."""
+    pump = FakePump()
+    pump.bug = AssertionError("a bug")
+
+    async def main() -> None:
+        async with working(pump) as worker:
+            worker.submit(timer(1))
+            with pytest.raises(AssertionError, match="a bug"):
+                await worker.failure
+
+    run(main)
+
+
+def test_close_commits_what_was_submitted_before() -> None:
+    """However much it is: what was accepted is on disk when the program ends."""
+    pump = FakePump()
+    events = [timer(number) for number in range(1_000)]
+
+    async def main() -> None:
+        async with working(pump) as worker:
+            for event in events:
+                worker.submit(event)
+        assert worker.failure.cancelled()
+
+    run(main)
+    assert [event for batch in pump.batches for event in batch] == events
+
+
+def test_a_worker_that_never_began_is_closed() -> None:
+    """The disk refused at the start: the error is said, and closing does not wait for a thread."""
+
+    async def main() -> None:
+        with closing(open_database(MEMORY)) as connection:
+            connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+            worker = Worker(Pump(connection), lambda: NOW, pytest.fail)
+            with pytest.raises(StoreUnavailable):
+                worker.start()
+            await worker.close()
+
+    run(main)
+
+
+def test_it_says_when_it_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Strangers are then turned away until the disk has caught up."""
+    monkeypatch.setattr(worker_module, "WORKER_QUEUE_MAX", 3)
+
+    async def main() -> None:
+        async with working(FakePump()) as worker, asyncio.TaskGroup() as tasks:
+            held = Held()
+            tasks.create_task(worker.ask(held))
+            await held.begun()
+            for number in range(3):
+                assert not worker.is_full
+                worker.submit(timer(number))
+            assert worker.is_full
+            held.let_go()
+            await worker.ask(lambda _: None)
+            assert not worker.is_full
+
+    run(main)
