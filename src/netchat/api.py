@@ -73,6 +73,14 @@ class QueuedMessageEnded:
 
 
 @dataclass(frozen=True, slots=True)
+class QueuedDeleteEnded:
+    """A delete that had to wait for ``peer`` did not get there as it should."""
+
+    peer: Name
+    outcome: DeleteOutcome
+
+
+@dataclass(frozen=True, slots=True)
 class Registered:
     """The name is in the directory at ``url``, as reachable at ``address``.
 
@@ -112,6 +120,7 @@ Event = (
     | MessageDeleted
     | DeleteIgnored
     | QueuedMessageEnded
+    | QueuedDeleteEnded
     | Registered
     | DirectoryLost
     | NameMoved

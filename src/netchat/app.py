@@ -110,11 +110,13 @@ async def _with_signals(main: Coroutine[Any, Any, int]) -> int:
     told: list[signal.Signals] = []
 
     def stop(number: signal.Signals) -> None:
+        if not told:  # told once is enough: a second one must not cut the leaving short
+            task.cancel()
         told.append(number)
-        task.cancel()
 
     for number in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, stop, number)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup leaves it
+            loop.add_signal_handler(number, stop, number)
     try:
         return await main
     except asyncio.CancelledError:

@@ -22,7 +22,7 @@ CLASSIC_SPACES_MAX: Final = 8
 
 # --- connections that others open to a node ------------------------------------------------------
 ARRIVALS_MAX: Final = 512
-"""Open connections; above it the oldest silent one makes room, so silence blocks nobody."""
+"""Open connections; above it the oldest makes room, so who is silent or slow blocks nobody."""
 ARRIVAL_DEADLINE_S: Final = 5.0
 """From accept to the end of the message; a byte every 50 ms still brings a short one through."""
 ARRIVALS_WAITING_MAX: Final = 1_024
@@ -43,6 +43,9 @@ milliseconds; some classic clients never close, and their sender must not wait f
 RETRY_MS_MIN: Final = 1_000
 RETRY_MS_MAX: Final = 15_000
 """A peer that comes back gets its messages within this; an absent one costs a lookup as often."""
+ADDRESS_AGE_MS_MAX: Final = 10 * 60_000
+"""How old an address may be that is dialled because the directory does not answer. Ports change
+owners: an older one may be a stranger's, and classic messages are plain text."""
 EXPIRY_MS: Final = 30 * 24 * 3_600_000
 """design.md section 3: a message waits 30 days, then says that it expired."""
 RECIPIENTS_MAX: Final = 300
@@ -77,6 +80,8 @@ TYPED_LINES_BYTES_MAX: Final = 1_024 * 1_024
 PORT_DEFAULT: Final = 7_800
 LEASE_S: Final = 60
 """design.md section 6."""
+CLASSIC_TTL_S_MAX: Final = 366 * 86_400
+"""A classic entry of more than a year is surely nobody's any more."""
 LEASE_S_MAX: Final = 3_600
 """Nobody may ask for a longer lease: an address that is gone must leave the list."""
 CLASSIC_TTL_S: Final = 86_400

@@ -32,6 +32,7 @@ ALL = [
     effects.SetTimer(BOB, 1_000),
     effects.Settle(ID),
     effects.MessageArrived(ID, BOB, DisplayText("hi")),
+    effects.MessageAccepted(ID),
     effects.PeerPostponed(BOB, "refused"),
     effects.MessageProgressed(ID, BOB, MessageState.SENT),
     effects.DeleteProgressed(ID, BOB, DeleteOutcome.SENT),

@@ -22,6 +22,7 @@ from netchat.delivery.effects import (
     EraseMessage,
     HandOver,
     Locate,
+    MessageAccepted,
     MessageArrived,
     MessageProgressed,
     Outward,
@@ -63,6 +64,7 @@ from netchat.delivery.inputs import (
     SendRequested,
     TextArrived,
     TimerFired,
+    Whereabouts,
 )
 from netchat.delivery.outbox import NEVER_ARRIVED
 from netchat.limits import EXPIRY_MS, RETRY_MS_MIN
@@ -96,14 +98,15 @@ def test_whatever_has_an_id_is_checked_first(request_: Identified) -> None:
 
 
 def test_a_send_becomes_an_item_once() -> None:
-    """The same request again changes nothing and tells nothing."""
+    """The same request again changes nothing; that it was accepted is told again."""
     assert Engine().step(NOW, Checked(SEND, seen=False)) == [
         StoreOwnMessage(ONE, BOB, "hi"),
         StoreAddress(BOB, HERE),
         StoreItem(ITEM, "hi"),
+        MessageAccepted(ONE),
         Dial(ONE, BOB, HERE),
     ]
-    assert Engine().step(NOW, Checked(SEND, seen=True)) == []
+    assert Engine().step(NOW, Checked(SEND, seen=True)) == [MessageAccepted(ONE)]
 
 
 def test_a_delete_is_judged_by_the_inbox() -> None:
@@ -136,7 +139,7 @@ def test_reports_go_to_the_outbox() -> None:
     assert engine.step(NOW, Connected(ONE, BOB))[-1] == HandOver(ONE, BOB, ItemKind.TEXT)
     assert engine.step(NOW, Handed(ONE, BOB))[-1] == AskHead(BOB)
     second = replace(ITEM, item_id=TWO)
-    assert engine.step(NOW, HeadLoaded(BOB, second, HERE)) == [Dial(TWO, BOB, HERE)]
+    assert engine.step(NOW, HeadLoaded(BOB, second, None)) == [Dial(TWO, BOB, HERE)]
     engine.step(NOW, Connected(TWO, BOB))
     assert engine.step(NOW, HandOverBroke(TWO, BOB, "reset"))[0] == SetMessageState(
         TWO, MessageState.FAILED, "reset"
@@ -145,7 +148,7 @@ def test_reports_go_to_the_outbox() -> None:
 
 def test_a_lane_is_taken_up_from_the_store() -> None:
     """An engine can be thrown away at any time and built again."""
-    restored = Restored(BOB, ITEM, HERE, restarted=True)
+    restored = Restored(BOB, ITEM, None, restarted=True)
     assert Engine().step(NOW, restored) == [SetTimer(BOB, NOW)]
 
 
@@ -161,13 +164,13 @@ class Store:
     deleted: set[MessageId] = field(default_factory=set)
     changes: dict[MessageId, MessageId | None] = field(default_factory=dict)
     items: dict[MessageId, Item] = field(default_factory=dict)
-    addresses: dict[Name, Address] = field(default_factory=dict)
+    last: dict[Name, Whereabouts] = field(default_factory=dict)
 
     def snapshot(self) -> "Store":
         return Store(
             **{
                 name: copy(getattr(self, name))
-                for name in ("messages", "order", "deleted", "changes", "items", "addresses")
+                for name in ("messages", "order", "deleted", "changes", "items", "last")
             }
         )
 
@@ -183,8 +186,10 @@ class Store:
 
     def head(self, peer: Name) -> Item | None:
         item = next((item for item in self.items.values() if item.peer == peer), None)
-        if item is None or item.kind is ItemKind.TEXT:
-            return item
+        if item is None:
+            return None
+        if item.kind is ItemKind.TEXT:
+            return replace(item, is_erased=item.item_id in self.deleted)
         target = self.changes[item.item_id]
         assert target is not None
         return replace(item, target_state=self.messages[target])
@@ -192,7 +197,7 @@ class Store:
     def answer(self, question: Question) -> Answer:
         match question:
             case AskHead(peer):
-                return HeadLoaded(peer, self.head(peer), self.addresses.get(peer))
+                return HeadLoaded(peer, self.head(peer), self.last.get(peer))
             case AskChecked(DeleteRequested(peer=peer) as request):
                 newest = self.newest(peer, outgoing=True)
             case AskChecked(DeleteArrived(sender=peer) as request):
@@ -201,7 +206,7 @@ class Store:
                 newest = None
         return Checked(request, self.seen(request), newest)
 
-    def apply(self, effect: StoreEffect) -> None:
+    def apply(self, now_ms: int, effect: StoreEffect) -> None:
         match effect:
             case StoreOwnMessage(message_id, peer, _):
                 self._add(message_id, peer, MessageState.QUEUED, None)
@@ -225,7 +230,7 @@ class Store:
             case RemoveItem(item_id):
                 del self.items[item_id]
             case StoreAddress(peer, address):
-                self.addresses[peer] = address
+                self.last[peer] = Whereabouts(address, now_ms)
 
     def _add(
         self, message_id: MessageId, peer: Name, state: MessageState, source: str | None
@@ -305,7 +310,7 @@ class Node:
                 answer = self.store.answer(effect)
                 outward += self._run(self.engine.step(self.now_ms, answer))
             elif isinstance(effect, StoreEffect):
-                self.store.apply(effect)
+                self.store.apply(self.now_ms, effect)
             else:
                 outward.append(effect)
         return outward
@@ -316,7 +321,7 @@ class Node:
         for peer in dict.fromkeys(item.peer for item in self.store.items.values()):
             item = self.store.head(peer)
             assert item is not None
-            event = Restored(peer, item, self.store.addresses.get(peer), restarted)
+            event = Restored(peer, item, self.store.last.get(peer), restarted)
             self._act(self._run(self.engine.step(self.now_ms, event)))
 
     def restart(self) -> None:
@@ -348,7 +353,7 @@ class Node:
                 case MessageProgressed(message_id, _, state):
                     assert self.told.setdefault(message_id, state) is state, "told twice, unlike"
                     assert self.store.messages[message_id] is state, "told what is not on disk"
-                case MessageArrived(message_id):
+                case MessageArrived(message_id) | MessageAccepted(message_id):
                     assert message_id in self.store.messages, "told what is not on disk"
 
     def _hand_over(self, item_id: MessageId, peer: Name) -> None:
@@ -356,7 +361,10 @@ class Node:
         assert item.state is ItemState.HANDING, "bytes leave before the disk says so"
         assert all(item_id not in ids for ids in self.handed.values()), "an item is handed twice"
         assert peer not in {other for _, other in self.hand_overs}, "two at once to one peer"
-        assert self.store.head(peer) in (item, replace(item, target_state=MessageState.SENT))
+        head = self.store.head(peer)
+        assert head is not None
+        assert head.item_id == item_id, "a younger item goes first"
+        assert head.target_state in (None, MessageState.SENT), "a delete of what never arrived"
         assert item_id in self.open, "a hand-over without a connection"
         self.open.discard(item_id)
         self.handed[peer].append(item_id)

@@ -11,6 +11,7 @@ from netchat.delivery.effects import (
     EraseMessage,
     Locate,
     MessageArrived,
+    MessageProgressed,
     PeerDeleted,
     RemoveItem,
     SetMessageState,
@@ -23,6 +24,7 @@ from netchat.delivery.inputs import (
     Connected,
     DeleteArrived,
     DeleteRequested,
+    DialFailed,
     Item,
     ItemKind,
     ItemState,
@@ -130,7 +132,8 @@ def test_a_message_that_has_not_left_is_cancelled() -> None:
     newest = NewestMessage(MESSAGE, MessageState.QUEUED, None)
     assert inbox.delete_requested(NOW, outbox, REQUEST, newest, seen=False) == [
         *ERASED,
-        SetMessageState(MESSAGE, MessageState.CANCELLED, None),
+        SetMessageState(MESSAGE, MessageState.CANCELLED, "deleted"),
+        MessageProgressed(MESSAGE, BOB, MessageState.CANCELLED, "deleted"),
         RemoveItem(MESSAGE),
         AskHead(BOB),
         DeleteProgressed(CHANGE, BOB, DeleteOutcome.CANCELLED),
@@ -139,7 +142,7 @@ def test_a_message_that_has_not_left_is_cancelled() -> None:
 
 @pytest.mark.parametrize("connected", [False, True])
 def test_a_message_in_flight_is_not_cancelled(connected: bool) -> None:
-    """A byte may leave or have left, so its delete follows behind it."""
+    """A byte may leave or have left, so its delete follows it; if none leaves, it ends there."""
     outbox = Outbox()
     effects = outbox.send(NOW, SendRequested(MESSAGE, BOB, "hi", HERE))
     assert effects[-1] == Dial(MESSAGE, BOB, HERE)
@@ -152,6 +155,9 @@ def test_a_message_in_flight_is_not_cancelled(connected: bool) -> None:
         StoreItem(item, None),
         DeleteProgressed(CHANGE, BOB, DeleteOutcome.QUEUED),
     ]
+    failed = outbox.dial_failed(NOW, DialFailed(MESSAGE, BOB, "refused", 0))
+    cancelled = SetMessageState(MESSAGE, MessageState.CANCELLED, "deleted")
+    assert failed[:1] == ([] if connected else [cancelled])
 
 
 def test_a_message_that_was_sent_is_deleted_on_both_sides() -> None:

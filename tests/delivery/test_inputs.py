@@ -12,10 +12,12 @@ BOB = Name("bob")
 ID = MessageId(bytes(15) + b"\x01")
 ADDRESS = Address("192.0.2.7", 54321)
 ITEM = Item(ID, BOB, ItemKind.TEXT, ItemState.QUEUED, 1_000)
+LAST = inputs.Whereabouts(ADDRESS, 1_000)
 SEND = inputs.SendRequested(ID, BOB, "hi", ADDRESS)
 
 ALL = [
     ITEM,
+    LAST,
     SEND,
     inputs.DeleteRequested(ID, BOB),
     inputs.Located(BOB, ADDRESS, 0.5),
@@ -29,8 +31,8 @@ ALL = [
     inputs.DeleteArrived(ID, BOB, "192.0.2.7"),
     inputs.NewestMessage(ID, MessageState.SENT, None),
     inputs.Checked(SEND, seen=False),
-    inputs.HeadLoaded(BOB, ITEM, ADDRESS),
-    inputs.Restored(BOB, ITEM, ADDRESS, restarted=True),
+    inputs.HeadLoaded(BOB, ITEM, LAST),
+    inputs.Restored(BOB, ITEM, LAST, restarted=True),
 ]
 
 
@@ -48,6 +50,7 @@ def test_answers_say_nothing_that_was_not_asked() -> None:
     """What only a delete needs is absent unless it is given."""
     assert inputs.Checked(SEND, seen=True).newest is None
     assert ITEM.target_state is None
+    assert not ITEM.is_erased
 
 
 def test_names_are_compared_without_regard_to_case() -> None:

@@ -5,6 +5,7 @@ The lanes are driven by hand here: the test plays the store and the network.
 
 import itertools
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 
@@ -16,6 +17,7 @@ from netchat.delivery.effects import (
     Effect,
     HandOver,
     Locate,
+    MessageAccepted,
     MessageProgressed,
     PeerPostponed,
     RemoveItem,
@@ -40,9 +42,10 @@ from netchat.delivery.inputs import (
     Restored,
     SendRequested,
     TimerFired,
+    Whereabouts,
 )
 from netchat.delivery.outbox import NEVER_ARRIVED, TRANSITIONS, ItemEvent, Outbox
-from netchat.limits import EXPIRY_MS, RETRY_MS_MAX, RETRY_MS_MIN
+from netchat.limits import ADDRESS_AGE_MS_MAX, EXPIRY_MS, RETRY_MS_MAX, RETRY_MS_MIN
 from netchat.model import Address, DeleteOutcome, MessageId, MessageState, Name
 
 BOB = Name("bob")
@@ -50,6 +53,7 @@ CAROL = Name("carol")
 HERE = Address("192.0.2.7", 54321)
 THERE = Address("192.0.2.8", 54321)
 NOW = 1_000_000
+LAST = Whereabouts(HERE, NOW)
 EXPIRES = NOW + EXPIRY_MS
 
 
@@ -150,6 +154,7 @@ def test_send_is_stored_before_anything_is_tried() -> None:
         StoreOwnMessage(ONE, BOB, "hi"),
         StoreAddress(BOB, HERE),
         StoreItem(text(ONE), "hi"),
+        MessageAccepted(ONE),
         Dial(ONE, BOB, HERE),
     ]
 
@@ -159,6 +164,7 @@ def test_send_without_an_address_asks_the_directory() -> None:
     assert send(Outbox(), ONE, None) == [
         StoreOwnMessage(ONE, BOB, "hi"),
         StoreItem(text(ONE), "hi"),
+        MessageAccepted(ONE),
         Locate(BOB),
     ]
 
@@ -171,6 +177,7 @@ def test_only_one_item_of_a_peer_is_under_way(make: Callable[..., Outbox]) -> No
         StoreOwnMessage(TWO, BOB, "hi"),
         StoreAddress(BOB, HERE),
         StoreItem(text(TWO), "hi"),
+        MessageAccepted(TWO),
     ]
 
 
@@ -207,7 +214,7 @@ def test_the_way_of_a_message_that_arrives() -> None:
         RemoveItem(ONE),
         AskHead(BOB),
     ]
-    assert outbox.head_loaded(NOW, HeadLoaded(BOB, None, HERE)) == []
+    assert outbox.head_loaded(NOW, HeadLoaded(BOB, None, LAST)) == []
     assert outbox.timer_fired(NOW, TimerFired(BOB, 0)) == []  # there is no lane any more
 
 
@@ -227,7 +234,7 @@ def test_a_connection_that_breaks_fails_the_message_for_good() -> None:
         RemoveItem(ONE),
         AskHead(BOB),
     ]
-    assert outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), HERE)) == [Locate(BOB)]
+    assert outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), LAST)) == [Locate(BOB)]
 
 
 # --- the directory -------------------------------------------------------------------------------
@@ -257,11 +264,39 @@ def test_without_directory_and_address_it_waits() -> None:
     ]
 
 
-def test_without_directory_the_last_address_serves() -> None:
-    """People who know each other go on while the directory is away."""
+@pytest.mark.parametrize("source", ["a send", "the directory", "the store"])
+def test_without_directory_a_recent_address_serves(source: str) -> None:
+    """People who know each other go on; an old address may be a stranger's by now."""
+    for age_ms, expected in (
+        (ADDRESS_AGE_MS_MAX, Dial(ONE, BOB, HERE)),
+        (ADDRESS_AGE_MS_MAX + 1, PeerPostponed(BOB, "directory-unreachable")),
+    ):
+        if source == "a send":
+            outbox = waiting(ONE)
+        elif source == "the directory":
+            outbox = locating(ONE)
+            outbox.located(NOW, Located(BOB, HERE, 0))
+            outbox.dial_failed(NOW, DialFailed(ONE, BOB, "refused", 0))
+        else:
+            outbox = Outbox()
+            outbox.restored(NOW, Restored(BOB, text(ONE), LAST, restarted=True))
+        later = NOW + age_ms
+        assert outbox.timer_fired(later, TimerFired(BOB, 0)) == [Locate(BOB)]
+        assert outbox.locate_failed(later, LocateFailed(BOB, 0))[-1] == expected
+
+
+def test_dialling_an_address_again_makes_it_no_younger() -> None:
+    """Its age counts from when somebody who should know said so."""
     outbox = waiting(ONE)
-    assert outbox.timer_fired(NOW, TimerFired(BOB, 0)) == [Locate(BOB)]
-    assert outbox.locate_failed(NOW, LocateFailed(BOB, 0)) == [Dial(ONE, BOB, HERE)]
+    for at_ms in (NOW + ADDRESS_AGE_MS_MAX // 2, NOW + ADDRESS_AGE_MS_MAX):
+        outbox.timer_fired(at_ms, TimerFired(BOB, 0))
+        assert outbox.locate_failed(at_ms, LocateFailed(BOB, 0)) == [Dial(ONE, BOB, HERE)]
+        outbox.dial_failed(at_ms, DialFailed(ONE, BOB, "refused", 0))
+    too_late = NOW + ADDRESS_AGE_MS_MAX + 1
+    outbox.timer_fired(too_late, TimerFired(BOB, 0))
+    assert outbox.locate_failed(too_late, LocateFailed(BOB, 0))[-1] == PeerPostponed(
+        BOB, "directory-unreachable"
+    )
 
 
 @pytest.mark.parametrize("make", [Outbox, waiting, dialling, handing])
@@ -315,7 +350,7 @@ def test_reaching_the_peer_resets_the_back_off() -> None:
     outbox.located(NOW, Located(BOB, HERE, 0))
     outbox.connected(Connected(ONE, BOB))
     outbox.handed(Handed(ONE, BOB))
-    outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), HERE))
+    outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), LAST))
     timer, _ = outbox.dial_failed(NOW, DialFailed(TWO, BOB, "refused", 0))
     assert timer == SetTimer(BOB, NOW + RETRY_MS_MIN // 2)
 
@@ -353,7 +388,7 @@ def test_a_new_message_finds_the_old_one_expired() -> None:
     """The lane is tried for its head, so an expired head leaves before the new message goes."""
     outbox = waiting(ONE)
     effects = outbox.send(EXPIRES, SendRequested(TWO, BOB, "hi", HERE))
-    assert effects[3:] == [
+    assert effects[4:] == [
         SetMessageState(ONE, MessageState.EXPIRED, "expired"),
         MessageProgressed(ONE, BOB, MessageState.EXPIRED, "expired"),
         RemoveItem(ONE),
@@ -416,10 +451,7 @@ def test_the_head_is_cancelled_while_no_connection_is_opened(make: Callable[...,
     outbox = make(ONE)
     assert outbox.cancel(ONE, BOB) == [RemoveItem(ONE), AskHead(BOB)]
     assert outbox.located(NOW, Located(BOB, THERE, 0)) == []
-    assert outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), None))[0] in (
-        Dial(TWO, BOB, HERE),
-        Locate(BOB),
-    )
+    assert outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), LAST)) == [Locate(BOB)]
 
 
 def test_an_item_behind_the_head_is_cancelled_without_touching_the_head() -> None:
@@ -449,6 +481,42 @@ def test_what_only_waits_is_not_in_flight(make: Callable[..., Outbox]) -> None:
     assert not make().is_in_flight(ONE, BOB)
     assert not dialling(ONE).is_in_flight(TWO, BOB)
     assert not dialling(ONE).is_in_flight(ONE, CAROL)
+
+
+def test_what_is_deleted_in_flight_is_cancelled_when_no_byte_leaves() -> None:
+    """Nobody wants it to arrive any more, so a failed dial is the end of it."""
+    outbox = dialling(ONE)
+    outbox.forget_when_it_fails(ONE, BOB)
+    assert outbox.dial_failed(NOW, DialFailed(ONE, BOB, "refused", 0)) == [
+        SetMessageState(ONE, MessageState.CANCELLED, "deleted"),
+        MessageProgressed(ONE, BOB, MessageState.CANCELLED, "deleted"),
+        RemoveItem(ONE),
+        AskHead(BOB),
+    ]
+
+
+def test_what_is_deleted_in_flight_is_handed_over_when_bytes_leave() -> None:
+    """Its delete follows it."""
+    outbox = dialling(ONE)
+    outbox.forget_when_it_fails(ONE, BOB)
+    assert outbox.connected(Connected(ONE, BOB))[-1] == HandOver(ONE, BOB, ItemKind.TEXT)
+    assert outbox.handed(Handed(ONE, BOB))[0] == SetMessageState(ONE, MessageState.SENT, None)
+
+
+def test_what_was_deleted_in_flight_is_not_tried_again() -> None:
+    """The store remembers it for an engine that is built anew."""
+    outbox = Outbox()
+    erased = replace(text(ONE), is_erased=True)
+    outbox.restored(NOW, Restored(BOB, erased, LAST, restarted=True))
+    assert outbox.timer_fired(NOW, TimerFired(BOB, 0))[0] == SetMessageState(
+        ONE, MessageState.CANCELLED, "deleted"
+    )
+
+
+def test_only_what_is_in_flight_is_forgotten_when_it_fails() -> None:
+    """Anything else is cancelled at once."""
+    with pytest.raises(AssertionError):
+        waiting(ONE).forget_when_it_fails(ONE, BOB)
 
 
 # --- deletes -------------------------------------------------------------------------------------
@@ -503,7 +571,7 @@ def test_a_delete_of_what_never_arrived_is_not_told(target_state: MessageState) 
     outbox.send_delete(NOW, TWO, BOB)
     outbox.broke(HandOverBroke(ONE, BOB, "reset"))
     behind = delete(TWO, target_state=target_state)
-    assert outbox.head_loaded(NOW, HeadLoaded(BOB, behind, HERE)) == [
+    assert outbox.head_loaded(NOW, HeadLoaded(BOB, behind, LAST)) == [
         DeleteProgressed(TWO, BOB, DeleteOutcome.LOCAL),
         RemoveItem(TWO),
         AskHead(BOB),
@@ -516,7 +584,7 @@ def test_a_delete_of_what_never_arrived_is_not_told(target_state: MessageState) 
 def test_a_new_process_takes_up_what_is_queued_at_once() -> None:
     """Not a byte has left, so it simply goes on; by its timer, as all lanes begin together."""
     outbox = Outbox()
-    restored = Restored(BOB, text(ONE), HERE, restarted=True)
+    restored = Restored(BOB, text(ONE), LAST, restarted=True)
     assert outbox.restored(NOW, restored) == [SetTimer(BOB, NOW)]
     assert outbox.timer_fired(NOW, TimerFired(BOB, 0)) == [Locate(BOB)]
     assert outbox.locate_failed(NOW, LocateFailed(BOB, 0)) == [Dial(ONE, BOB, HERE)]
@@ -525,7 +593,7 @@ def test_a_new_process_takes_up_what_is_queued_at_once() -> None:
 def test_a_new_process_fails_what_was_being_handed_over() -> None:
     """Nobody can know whether it arrived, so it is never sent again."""
     item = text(ONE, state=ItemState.HANDING)
-    assert Outbox().restored(NOW, Restored(BOB, item, HERE, restarted=True)) == [
+    assert Outbox().restored(NOW, Restored(BOB, item, LAST, restarted=True)) == [
         SetMessageState(ONE, MessageState.FAILED, "interrupted"),
         MessageProgressed(ONE, BOB, MessageState.FAILED, "interrupted"),
         RemoveItem(ONE),
@@ -536,7 +604,7 @@ def test_a_new_process_fails_what_was_being_handed_over() -> None:
 def test_a_new_process_does_not_repeat_a_delete() -> None:
     """It may have been told."""
     item = delete(TWO, state=ItemState.HANDING)
-    effects = Outbox().restored(NOW, Restored(BOB, item, HERE, restarted=True))
+    effects = Outbox().restored(NOW, Restored(BOB, item, LAST, restarted=True))
     assert effects[0] == DeleteProgressed(TWO, BOB, DeleteOutcome.UNKNOWN)
 
 
@@ -548,11 +616,19 @@ def test_after_a_failed_commit_what_is_queued_is_tried_again_in_a_moment() -> No
     assert outbox.dial_failed(NOW, DialFailed(ONE, BOB, "refused", 0)) == []
 
 
+def test_only_the_head_of_a_lane_is_ever_in_flight() -> None:
+    """A store that says otherwise was not written by these rules."""
+    outbox = handing(ONE)
+    outbox.handed(Handed(ONE, BOB))
+    with pytest.raises(AssertionError):
+        outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO, state=ItemState.HANDING), LAST))
+
+
 def unsure() -> Outbox:
     """An outbox that was read back while the store says that ONE is being handed over."""
     outbox = Outbox()
     item = text(ONE, state=ItemState.HANDING)
-    assert outbox.restored(NOW, Restored(BOB, item, HERE, restarted=False)) == []
+    assert outbox.restored(NOW, Restored(BOB, item, LAST, restarted=False)) == []
     return outbox
 
 

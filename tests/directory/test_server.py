@@ -763,6 +763,21 @@ def test_a_body_that_stops_is_refused_at_the_deadline(monkeypatch: pytest.Monkey
     with_site(deed)
 
 
+def test_a_client_that_ends_inside_its_body_is_refused_at_the_deadline(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It ended its half only; nothing is registered from half a body."""
+    monkeypatch.setattr(server_module, "REQUEST_DEADLINE_S", 0.05)
+
+    async def deed(site: Site) -> None:
+        client = await site.connect()
+        assert (await client.ask(POST[:-1], None)).status == 400
+        assert await client.rest() == b""
+        assert await site.list() == []
+
+    with_site(deed)
+
+
 def connections(site: Site) -> int:
     """How many connections the server holds."""
     runner = site.server._runner
@@ -773,7 +788,7 @@ def connections(site: Site) -> int:
 
 async def none_left(site: Site) -> None:
     """Wait until the server has let go of every connection."""
-    while connections(site):
+    while connections(site):  # noqa: ASYNC110 (aiohttp tells nobody when a connection goes)
         await asyncio.sleep(0.005)
 
 
@@ -811,6 +826,19 @@ def test_who_vanishes_in_the_middle_is_no_matter(caplog: pytest.LogCaptureFixtur
 
     with_site(deed)
     assert [record.getMessage() for record in caplog.records] == []
+
+
+def test_who_leaves_without_a_word_is_let_go_at_once() -> None:
+    """After an answer, or before any request: long before the deadline."""
+
+    async def deed(site: Site) -> None:
+        for segments in ([], [LIST]):
+            client = await site.connect()
+            await client.send(*segments)
+            await client.close()
+        await none_left(site)
+
+    with_site(deed)
 
 
 def test_strangers_leave_no_trace_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
@@ -865,6 +893,19 @@ def test_a_busy_connection_gets_its_answer_before_it_goes(
             assert (await other.ask(LIST)).body == "bob@127.0.0.1:6000"
 
     run(main)
+
+
+def test_who_has_not_said_all_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a request is no reason to keep a whole one waiting."""
+    monkeypatch.setattr(server_module, "CONNECTIONS_MAX", 1)
+
+    async def deed(site: Site) -> None:
+        slow = await site.connect()
+        await slow.send(POST[:-5])
+        assert await site.list() == []
+        assert await slow.rest() == b""
+
+    with_site(deed)
 
 
 def test_many_at_once_are_all_served() -> None:

@@ -17,6 +17,8 @@ from tests.directory.contract import (
     opened,
     use,
 )
+from tests.interop.classic_client import ask_directory
+from tests.interop.processes import Directory
 
 from netchat.directory import store_sqlite
 from netchat.directory.store import NOBODY
@@ -223,10 +225,11 @@ def test_who_gave_up_waiting_breaks_nothing() -> None:
         problems: list[object] = []
         asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
         store = EmbeddedStore(MEMORY)
-        impatient = asyncio.ensure_future(store.claim(Name("alice"), NOBODY))
-        await asyncio.sleep(0)
-        impatient.cancel()
-        assert (await store.claim(Name("bob"), NOBODY)).name == Name("bob")
+        async with asyncio.TaskGroup() as tasks:
+            impatient = tasks.create_task(store.claim(Name("alice"), NOBODY))
+            await asyncio.sleep(0)  # it has asked
+            impatient.cancel()
+            assert (await store.claim(Name("bob"), NOBODY)).name == Name("bob")
         await store.close()
         assert problems == []
 
@@ -283,24 +286,39 @@ def test_a_refusal_does_not_undo_what_came_after(first: str) -> None:
         assert free.wait(30)
         return sqlite3.SQLITE_DENY
 
+    async def refused(store: EmbeddedStore) -> None:
+        if first == "put":
+            asking = store.put_lease(lease("alice", "192.0.2.8", durable=True))
+        else:
+            asking = store.drop_lease(lease("alice", "192.0.2.7"))
+        with pytest.raises(StoreUnavailable):
+            await asking
+
     async def main() -> None:
         store = EmbeddedStore(MEMORY)
         await enter(store, lease("alice", "192.0.2.7", durable=True))
         store._connection.set_authorizer(refuse_the_first)
-        if first == "put":
-            refused = store.put_lease(lease("alice", "192.0.2.8", durable=True))
-        else:
-            refused = store.drop_lease(lease("alice", "192.0.2.7"))
-        asking = asyncio.ensure_future(refused)
-        await asyncio.to_thread(asked.wait, 30)
-        newest = lease("alice", "192.0.2.9")
-        moving = asyncio.ensure_future(store.put_lease(newest))
-        await asyncio.sleep(0)  # it has been asked for
-        free.set()
-        with pytest.raises(StoreUnavailable):
-            await asking
-        await moving
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(refused(store))
+            assert await asyncio.to_thread(asked.wait, 30)
+            newest = lease("alice", "192.0.2.9")
+            tasks.create_task(store.put_lease(newest))
+            await asyncio.sleep(0)  # it has been asked for
+            free.set()
         assert list(store.leases()) == [newest]
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_a_time_that_no_file_holds_fails_alone() -> None:
+    """A bug of whoever asks must not end the thread that serves everybody else."""
+
+    async def main() -> None:
+        store = EmbeddedStore(MEMORY)
+        with pytest.raises(OverflowError):
+            await store.put_lease(lease("alice", expires_ms=2**63, durable=True))
+        await enter(store, lease("bob", durable=True))
         await store.close()
 
     asyncio.run(main())
@@ -325,3 +343,25 @@ def test_a_full_disk_is_said_and_loses_nothing(path: Path) -> None:
         await again.close()
 
     asyncio.run(main())
+
+
+# --- a real netchat serve -------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_an_answered_update_survives_kill_9(tmp_path: Path) -> None:
+    """Whoever heard 200 is in the list of the next process, at the address it said last."""
+    expected: dict[str, int] = {}
+    for life in range(3):
+        directory = Directory(tmp_path / "home", tmp_path / "data")
+        try:
+            body = ask_directory(directory.address, "GET", "/userlist.txt").body
+            assert body.split() == [f"p{n}@127.0.0.1:{port}" for n, port in expected.items()]
+            for number in range(5 * (life + 1)):
+                port = 5_000 + 100 * life + number
+                update = f"UPDATE p{number}@127.0.0.1:{port}"
+                assert ask_directory(directory.address, "POST", "/", update).status == 200
+                expected[str(number)] = port
+            expected = dict(sorted(expected.items()))
+        finally:
+            directory.stop()  # it runs, so this kills it

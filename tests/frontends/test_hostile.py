@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import re
+import unicodedata
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -16,6 +17,8 @@ from tests.frontends.hostile import (
     assert_bytes_harmless,
     assert_harmless,
 )
+from tests.system.processes import address_of, bring, unused_port
+from tests.terminal.screen import COLUMNS, CTRL_C, CTRL_D, Terminal
 
 from netchat import api, app
 from netchat.directory.client import DirectoryClient
@@ -283,3 +286,73 @@ def test_the_corpus_is_worth_its_name() -> None:
     assert len(OWN_CORPUS) >= 15
     assert sum(HARMFUL.search(raw) is not None for raw in OWN_CORPUS) >= 15
     assert HARMFUL.search(words.PROMPT) is None
+
+
+# --- all of it at once ---------------------------------------------------------------------------
+
+DRAWN = re.compile(r"\x1b\[[?0-9;]*[ABCDHJKhlmn]|[\r\n]|(?<!\x08)\x08(?!\x08)")
+"""What the prompt itself writes to a terminal, to edit a line."""
+
+
+@pytest.mark.slow
+def test_a_real_terminal_and_the_history_come_to_no_harm(tmp_path: Path) -> None:
+    texts = [raw for raw in OWN_CORPUS if encoded(raw).decode(errors="replace") == raw]
+    assert len(texts) >= 15
+    with unused_port() as port:
+        home, settings = tmp_path / "home", {"NETCHAT_PORT": str(port)}
+        with Terminal(["chat", "alice"], home, settings) as alice:
+            alice.wait_for_prompt()
+            alice.type("half a line")
+            alice.wait_for_prompt("half a line")
+            address = address_of(("127.0.0.1", port), "alice")
+            for raw in texts:
+                bring(address, f'bob: "{raw}"'.encode())
+            alice.wait_for_line(">>You have a message from bob", len(texts))
+            junk = b"".join(map(encoded, OWN_CORPUS))
+            junk *= 2_000_000 // len(junk) + 1
+            for whole in (junk, b'bob: "' + junk + b'"', b"\x1b]52;c;" + junk, b"\x16\x03" + junk):
+                assert not was_taken(address, whole)
+            bring(address, b'carol: "still here?"')
+            alice.wait_for_line(">>You have a message from carol")
+            alice.wait_for_prompt("half a line")
+            alice.type(CTRL_C)
+            alice.wait_for_prompt()
+
+            for enter, shown in (
+                ("READ bob", f">>{DisplayText(texts[-1])} - bob"),
+                ("READ carol", ">>still here? - carol"),
+            ):
+                alice.enter(enter)
+                alice.wait_for_line(shown[:COLUMNS].rstrip())
+                alice.wait_for_prompt()
+            on_screen = "".join(line.ljust(COLUMNS) for line in alice.lines)
+            for raw in texts:
+                fact = f">>{DisplayText(raw)} - bob"
+                assert spaceless(on_screen).count(spaceless(fact)) == 1, fact
+            assert ">>User registered in server!" in alice.lines  # nothing was cleared
+            assert alice.title == ""
+            assert_harmless(DRAWN.sub("", alice.seen.decode()))
+            alice.type(CTRL_D)
+            assert alice.wait_for_end() == 0
+
+        with Terminal(["chat", "alice"], home, settings) as alice:
+            alice.wait_for_prompt()
+            alice.enter("READ bob")
+            alice.wait_for_line(f">>{DisplayText(texts[-1])} - bob"[:COLUMNS].rstrip())
+            alice.wait_for_prompt()
+            assert_harmless(DRAWN.sub("", alice.seen.decode()))
+
+
+def was_taken(address: tuple[str, int], data: bytes) -> bool:
+    """Bring ``data``; tell whether its connection ended in peace, not with a reset."""
+    try:
+        bring(address, data)
+    except OSError:
+        return False
+    return True
+
+
+def spaceless(text: str) -> str:
+    """``text`` without the spaces and marks in which a screen and a string may differ."""
+    parts = unicodedata.normalize("NFD", text)
+    return "".join(char for char in parts if not (char.isspace() or unicodedata.combining(char)))

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 from tests.frontends.fake_node import FakeNode
 
 from netchat import api
-from netchat.api import MessageReceived, Registered, SendOutcome
+from netchat.api import MessageReceived, Registered, SendOutcome, Sent
 from netchat.errors import (
     DirectoryRefused,
     DirectoryUnreachable,
@@ -141,6 +142,15 @@ NOTES = {
         api.DeleteIgnored(Name("bob"), "192.0.2.9", "other-source"),
         ["from bob", "192.0.2.9", "stays"],
     ),
+    "sent late": (api.QueuedMessageEnded(Sent(Name("bob"), SendOutcome.SENT)), ["bob", "was sent"]),
+    "failed late": (
+        api.QueuedMessageEnded(Sent(Name("bob"), SendOutcome.FAILED, None, "expired")),
+        ["bob", "was not sent", "30 days"],
+    ),
+    "deleted late": (
+        api.QueuedDeleteEnded(Name("bob"), DeleteOutcome.EXPIRED),
+        ["bob", "not deleted there"],
+    ),
     "missed": (api.EventsMissed(12), ["12 ", "READ"]),
 }
 
@@ -156,6 +166,11 @@ def test_what_else_happens_is_a_note(event: api.Event, parts: list[str]) -> None
     assert len(face.notes) == 1
     assert face.notes[0].startswith("netchat: ")
     assert [part for part in parts if part not in face.notes[0]] == []
+
+
+def test_every_kind_of_event_is_tried() -> None:
+    tried = {type(event) for event, _ in NOTES.values()} | {MessageReceived, api.MessageDeleted}
+    assert tried == set(get_args(api.Event))
 
 
 @pytest.mark.parametrize(

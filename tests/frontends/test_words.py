@@ -222,6 +222,7 @@ def test_no_note_passes_poison_on(raw: str) -> None:
         api.DeleteIgnored(BOB, raw, "other-source"),
         api.DeleteIgnored(BOB, raw, raw),
         api.MessageDeleted(MessageId(bytes(16)), BOB),
+        api.QueuedMessageEnded(api.Sent(BOB, api.SendOutcome.FAILED, None, raw)),
         api.EventsMissed(1),
     ]
     for event in events:

@@ -15,6 +15,7 @@ from netchat.delivery.effects import (
     Dial,
     HandOver,
     Locate,
+    MessageAccepted,
     MessageArrived,
     MessageProgressed,
     PeerDeleted,
@@ -133,7 +134,7 @@ def handed_over(pump: Pump, number: int) -> None:
 def test_what_is_told_to_act_is_on_disk_already(pump: Pump, on_disk: Rows) -> None:
     """Seen from another process at the moment when the effects are returned."""
     batch = pump.step_batch(NOW, [send(1)])
-    assert batch == Batch([Dial(an_id(1), BOB, HERE)])
+    assert batch == Batch([MessageAccepted(an_id(1)), Dial(an_id(1), BOB, HERE)])
     assert on_disk(MESSAGES) == [("text 1", "queued", None)]
     assert on_disk(OUTBOX) == [("text", "queued")]
 
@@ -157,7 +158,7 @@ def test_the_whole_way_of_a_message(pump: Pump, on_disk: Rows) -> None:
 def test_the_next_item_follows_in_the_same_step(pump: Pump) -> None:
     """The engine's question for the head of the lane is answered inside the transaction."""
     handed_over(pump, 1)
-    assert pump.step_batch(NOW, [send(2)]).effects == []
+    assert pump.step_batch(NOW, [send(2)]).effects == [MessageAccepted(an_id(2))]
     batch = pump.step_batch(NOW, [Handed(an_id(1), BOB)])
     assert batch.effects[-1] == Dial(an_id(2), BOB, HERE)
 
@@ -168,6 +169,7 @@ def test_effects_keep_the_order_of_the_inputs(pump: Pump) -> None:
     assert batch.effects == [
         MessageArrived(an_id(1), BOB, DisplayText("text 1")),
         Settle(an_id(1)),
+        MessageAccepted(an_id(2)),
         Dial(an_id(2), BOB, HERE),
         MessageArrived(an_id(3), BOB, DisplayText("text 3")),
         Settle(an_id(3)),
@@ -214,8 +216,11 @@ def test_a_message_that_has_not_left_is_cancelled(pump: Pump, on_disk: Rows) -> 
     """Nothing of it stays in the outbox."""
     pump.step_batch(NOW, [send(1, address=None)])
     batch = pump.step_batch(NOW, [DeleteRequested(an_id(2), BOB)])
-    assert batch.effects == [DeleteProgressed(an_id(2), BOB, DeleteOutcome.CANCELLED)]
-    assert on_disk(MESSAGES) == [(None, "cancelled", None)]
+    assert batch.effects == [
+        MessageProgressed(an_id(1), BOB, MessageState.CANCELLED, "deleted"),
+        DeleteProgressed(an_id(2), BOB, DeleteOutcome.CANCELLED),
+    ]
+    assert on_disk(MESSAGES) == [(None, "cancelled", "deleted")]
     assert on_disk(OUTBOX) == []
 
 
@@ -263,6 +268,7 @@ def test_a_batch_whose_commit_fails_is_done_one_by_one(
     assert batch.effects == [
         MessageArrived(an_id(1), BOB, DisplayText("text 1")),
         Settle(an_id(1)),
+        MessageAccepted(an_id(2)),
         Dial(an_id(2), BOB, HERE),
     ]
     assert on_disk(MESSAGES) == [("text 1", "received", None), ("text 2", "queued", None)]
@@ -282,8 +288,10 @@ def test_an_input_that_the_disk_cannot_take_is_refused_alone(
     assert str(batch.refused[0].error) == "too much"
     # After the refusal the lane of bob is read back: it goes on by its timer.
     assert batch.effects == [
+        MessageAccepted(an_id(1)),
         Dial(an_id(1), BOB, HERE),
         SetTimer(BOB, RETRY),
+        MessageAccepted(an_id(3)),
         Dial(an_id(3), CAROL, HERE),
     ]
     assert on_disk(MESSAGES) == [("text 1", "queued", None), ("text 3", "queued", None)]
@@ -301,11 +309,11 @@ ONCE = [
 def test_a_send_that_reached_the_disk_unsaid_is_one_message(
     pump: Pump, commits: Commits, on_disk: Rows, fates: Sequence[str]
 ) -> None:
-    """To call it refused would be a lie, as it will be sent: the lane goes on by its timer."""
+    """To call it refused would be a lie, as it is sent all the same: by the timer of its lane."""
     commits.fates.extend(fates)
     batch = pump.step_batch(NOW, [send(1)])
     assert batch.refused == []
-    assert set(batch.effects) == {SetTimer(BOB, RETRY)}
+    assert set(batch.effects) == {MessageAccepted(an_id(1)), SetTimer(BOB, RETRY)}
     assert on_disk(MESSAGES) == [("text 1", "queued", None)]
     assert on_disk(OUTBOX) == [("text", "queued")]
     assert pump.step_batch(NOW, [TimerFired(BOB, 0)]).effects == [Locate(BOB)]
@@ -474,7 +482,7 @@ def test_a_new_process_takes_up_what_the_last_one_left(
     later = NOW + 50_000
     assert Pump(connection).start(later) == [
         MessageProgressed(an_id(1), BOB, MessageState.FAILED, "interrupted"),
-        Dial(an_id(2), BOB, HERE),
+        Locate(BOB),
         SetTimer(CAROL, later),
     ]
     assert on_disk(MESSAGES) == [
@@ -512,6 +520,17 @@ def test_known_is_whoever_there_was_anything_with(pump: Pump) -> None:
     assert not pump.knows(BOB)
     pump.step_batch(NOW, [send(1)])
     assert pump.knows(BOB)
+
+
+def test_what_became_of_a_message_can_be_asked(pump: Pump, connection: sqlite3.Connection) -> None:
+    """For who has stopped waiting; of a stranger's or no message there is nothing to say."""
+    handed_over(pump, 1)
+    pump.step_batch(NOW, [HandOverBroke(an_id(1), BOB, "reset")])
+    assert pump.state(an_id(1)) == (MessageState.FAILED, "reset")
+    assert pump.state(an_id(2)) is None
+    connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+    with pytest.raises(StoreUnavailable):
+        pump.state(an_id(1))
 
 
 def test_a_peer_that_is_not_reachable_is_told_of(pump: Pump) -> None:

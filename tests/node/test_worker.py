@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from netchat.delivery.effects import Dial, MessageArrived, Settle
+from netchat.delivery.effects import Dial, MessageAccepted, MessageArrived, Settle
 from netchat.delivery.inputs import Input, SendRequested, TextArrived, TimerFired
 from netchat.errors import StoreUnavailable
 from netchat.limits import BATCH_INPUTS_MAX
@@ -166,6 +166,7 @@ def test_a_real_pump_answers_what_was_sent() -> None:
     run(main)
     effects = [effect for batch in batches for effect in batch.effects]
     assert effects == [
+        MessageAccepted(first),
         Dial(first, BOB, HERE),
         MessageArrived(second, BOB, DisplayText("hello")),
         Settle(second),

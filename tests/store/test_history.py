@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from netchat.delivery.inputs import NewestMessage
+from netchat.delivery.inputs import NewestMessage, Whereabouts
 from netchat.model import Address, DisplayText, Message, MessageId, MessageState, Name
 from netchat.store.database import MEMORY, open_database
 from netchat.store.history import History
@@ -85,6 +85,8 @@ def test_a_state_and_its_reason_are_set(history: History) -> None:
     first, second = history.page(BOB, 0, 10)
     assert (first.state, first.reason) == (MessageState.FAILED, "reset")
     assert (second.state, second.reason) == (MessageState.QUEUED, None)
+    assert history.state(an_id(1)) == (MessageState.FAILED, "reset")
+    assert history.state(an_id(3)) is None
 
 
 def test_a_message_is_stored_once(history: History) -> None:
@@ -174,10 +176,10 @@ def test_a_peer_is_known_from_the_first_message_or_address(history: History) -> 
 
 @pytest.mark.parametrize("host", ["192.0.2.7", "2001:db8::1"])
 def test_the_last_address_is_remembered(history: History, host: str) -> None:
-    """A later one takes its place; a peer of whom none is known has none."""
+    """With when it was told; a later one takes its place; of some peers none is known."""
     history.add_peer(BOB)
-    assert history.address(BOB) is None
-    assert history.address(CAROL) is None
+    assert history.last_seen_at(BOB) is None
+    assert history.last_seen_at(CAROL) is None
     history.set_address(BOB, Address("192.0.2.1", 1), 1)
     history.set_address(BOB, Address(host, 5_000), 2)
-    assert history.address(BOB) == Address(host, 5_000)
+    assert history.last_seen_at(BOB) == Whereabouts(Address(host, 5_000), 2)

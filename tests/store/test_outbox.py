@@ -108,6 +108,17 @@ def test_a_delete_knows_what_became_of_its_message(
     assert outbox.head(BOB) == head
 
 
+def test_a_text_knows_that_its_message_was_deleted(outbox: OutboxTable, history: History) -> None:
+    """If it has not left by then, it need not leave at all."""
+    history.add_own(an_id(1), BOB, "hi", 1)
+    outbox.add(item(1), "hi")
+    assert outbox.head(BOB) == item(1)
+    history.erase(an_id(1), 2)
+    (head,) = outbox.heads()
+    assert head.is_erased
+    assert outbox.text(an_id(1)) == "hi"
+
+
 def test_positions_are_never_used_again(
     outbox: OutboxTable, connection: sqlite3.Connection
 ) -> None:

@@ -256,9 +256,9 @@ def test_a_receiver_that_dies_keeps_what_it_showed(
     for sent, known in zip(texts, taken, strict=True):
         here = [text for text in sent if text in kept]
         assert here == sent[: len(here)]
-        # Of the one that was under way nobody knows: the kernel of a killed process may close a
-        # connection in peace whether or not what came over it was stored.
-        assert abs(len(here) - len(known)) <= 1
+        # Of the one that was under way nobody knows, but what was called sent is there: a killed
+        # receiver ends its connections with a reset.
+        assert 0 <= len(here) - len(known) <= 1
 
 
 def test_a_receiver_that_dies_keeps_nothing_of_half_a_message(

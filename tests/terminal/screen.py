@@ -151,6 +151,11 @@ class Terminal:
         return typed.removeprefix(" ").replace("\n", "") if prompt else None
 
     @property
+    def title(self) -> str:
+        """What a program has called the window."""
+        return str(self._screen.title)
+
+    @property
     def modes(self) -> list[Any]:
         """What ``tcgetattr`` says of the terminal now."""
         return termios.tcgetattr(self._slave)

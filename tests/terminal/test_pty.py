@@ -63,7 +63,8 @@ def chat(tmp_path: Path, port: int) -> Iterator[StartChat]:
 
 
 def leave(terminal: Terminal, status: int = 0) -> None:
-    """Press Ctrl-D; the program ends, and the terminal is as it was found."""
+    """Press Ctrl-D at the prompt; the program ends, and the terminal is as it was found."""
+    terminal.wait_for_prompt()
     terminal.type(CTRL_D)
     assert terminal.wait_for_end() == status
     assert terminal.modes == terminal.modes_before
@@ -122,7 +123,6 @@ def test_arrivals_and_typing_at_once(chat: StartChat, directory: Address) -> Non
     alice.wait_for_prompt(line)
     alice.type(ENTER)
     alice.wait_for_line(">>User not found!")
-    alice.wait_for_prompt()
     leave(alice, 1)
 
 
@@ -136,8 +136,6 @@ def test_two_people_talk(chat: StartChat) -> None:
     bob.wait_for_line(">>hello there - alice")
     bob.enter("LIST")
     bob.wait_until(lambda: bob.facts[-1] in (">>[alice, bob]", ">>[bob, alice]"), "the list")
-    bob.wait_for_prompt()
-    alice.wait_for_prompt()
     leave(bob)
     leave(alice)
 
@@ -168,7 +166,6 @@ def test_tab_completes_what_there_is_one_of(
     alice.wait_for_line(PROMPT + completed)
     assert alice.cursor_line == PROMPT + completed
     alice.type(CTRL_C)
-    alice.wait_for_prompt()
     leave(alice)
 
 
@@ -180,7 +177,6 @@ def test_tab_offers_what_there_are_several_of(chat: StartChat, directory: Addres
         lambda: {"alice", "albert"} <= {line.strip() for line in alice.lines}, "both names"
     )
     alice.type(CTRL_C)
-    alice.wait_for_prompt()
     leave(alice)
 
 
@@ -195,7 +191,6 @@ def test_ctrl_c_clears_the_line(chat: StartChat) -> None:
     alice.wait_for_prompt()
     alice.enter("LIST")
     alice.wait_for_line(">>[alice]")
-    alice.wait_for_prompt()
     leave(alice)
 
 
@@ -214,7 +209,6 @@ def test_ctrl_c_during_a_send_loses_no_session(chat: StartChat, directory: Addre
         alice.type(CTRL_C)
         alice.wait_for_line("netchat: still busy; a command takes 10 seconds at most.")
         alice.wait_for_line(">>Message queued: bob is not reachable")
-    alice.wait_for_prompt()
     leave(alice)
 
 
@@ -222,7 +216,6 @@ def test_ctrl_d_leaves_with_1_after_a_failure(chat: StartChat) -> None:
     alice = chat()
     alice.enter("FOO")
     alice.wait_for_line(">>Unknown command!")
-    alice.wait_for_prompt()
     leave(alice, 1)
 
 
@@ -231,7 +224,6 @@ def test_ctrl_d_does_not_leave_in_the_middle_of_a_line(chat: StartChat) -> None:
     alice.type("LIST" + CTRL_D)
     alice.type(ENTER)
     alice.wait_for_line(">>[alice]")
-    alice.wait_for_prompt()
     leave(alice)
 
 
@@ -280,7 +272,6 @@ def test_what_was_typed_is_there_after_a_restart(chat: StartChat, tmp_path: Path
     alice.wait_for_prompt("LIST")
     alice.type(ENTER)
     alice.wait_for_line(">>[alice]")
-    alice.wait_for_prompt()
     leave(alice)
 
 
@@ -294,7 +285,6 @@ def test_pasted_lines_are_not_carried_out(chat: StartChat) -> None:
     assert alice.facts == [">>User registered in server!"]
     alice.type(ENTER)
     alice.wait_for_line(">>Unknown command!")
-    alice.wait_for_prompt()
     leave(alice, 1)
 
 
@@ -306,7 +296,6 @@ def test_a_pasted_text_of_two_lines_is_one_message(chat: StartChat) -> None:
     alice.enter("READ alice")
     alice.wait_for_line(">>two^Jlines - user")
     alice.wait_for_line(">>two^Jlines - alice")
-    alice.wait_for_prompt()
     leave(alice)
 
 
@@ -315,7 +304,6 @@ def test_pasted_colours_without_brackets_do_no_harm(chat: StartChat) -> None:
     alice = chat()
     alice.type("LI\x1b[31mST" + ENTER)
     alice.wait_for_line(">>[alice]")
-    alice.wait_for_prompt()
     leave(alice)
 
 

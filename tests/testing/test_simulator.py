@@ -79,7 +79,7 @@ def _restored_as_if_nothing_had_left(
     self: outbox.Outbox, now_ms: int, event: outbox.Restored
 ) -> list[Effect]:
     item = outbox.replace(event.item, state=ItemState.QUEUED)
-    self._lanes[event.peer] = outbox._Lane(item, event.address)
+    self._lanes[event.peer] = outbox._Lane(item, event.last)
     return [outbox.SetTimer(event.peer, now_ms)]
 
 

@@ -180,15 +180,6 @@ def test_refused_at_the_first_byte_that_cannot_belong_to_a_message(
         reader.feed(data[position : position + 1])
 
 
-def test_a_connection_has_begun_with_its_first_byte() -> None:
-    """Silence can be told from a slow sender; an empty piece is still silence."""
-    reader = ClassicReader()
-    reader.feed(b"")
-    assert not reader.begins
-    reader.feed(b"a")
-    assert reader.begins
-
-
 def test_an_empty_piece_does_not_count_as_one() -> None:
     """At the deadline one piece is one piece, whatever the event loop brought around it."""
     pieces = [b"", b'alice: "hi"', b""]

@@ -157,6 +157,13 @@ class MessageArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class MessageAccepted:
+    """A message of ours is on this disk; from now on it is kept until it ends."""
+
+    message_id: MessageId
+
+
+@dataclass(frozen=True, slots=True)
 class PeerPostponed:
     """Nothing reaches ``peer`` now because of ``reason``; everything for it stays queued."""
 
@@ -214,6 +221,7 @@ StoreEffect = (
 Question = AskChecked | AskHead
 Notice = (
     MessageArrived
+    | MessageAccepted
     | PeerPostponed
     | MessageProgressed
     | DeleteProgressed

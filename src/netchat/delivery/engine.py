@@ -7,7 +7,7 @@ store holds (``Restored``); two engines fed the same inputs return the same effe
 from typing import assert_never
 
 from netchat.delivery import inbox
-from netchat.delivery.effects import AskChecked, Effect
+from netchat.delivery.effects import AskChecked, Effect, MessageAccepted
 from netchat.delivery.inputs import (
     Answer,
     Checked,
@@ -52,7 +52,9 @@ class Engine:
     def _checked(self, now_ms: int, answer: Checked) -> list[Effect]:
         match answer.request:
             case SendRequested() as request:
-                return [] if answer.seen else self._outbox.send(now_ms, request)
+                if answer.seen:
+                    return [MessageAccepted(request.message_id)]
+                return self._outbox.send(now_ms, request)
             case DeleteRequested() as request:
                 return inbox.delete_requested(
                     now_ms, self._outbox, request, answer.newest, seen=answer.seen

@@ -10,6 +10,7 @@ from netchat.delivery.effects import (
     Effect,
     EraseMessage,
     MessageArrived,
+    MessageProgressed,
     PeerDeleted,
     SetMessageState,
     Settle,
@@ -88,10 +89,15 @@ def delete_requested(
         newest.message_id, request.peer
     ):
         outcome = DeleteOutcome.CANCELLED
-        effects.append(SetMessageState(newest.message_id, MessageState.CANCELLED, None))
+        effects += [
+            SetMessageState(newest.message_id, MessageState.CANCELLED, "deleted"),
+            MessageProgressed(newest.message_id, request.peer, MessageState.CANCELLED, "deleted"),
+        ]
         effects += outbox.cancel(newest.message_id, request.peer)
     else:
         outcome = DeleteOutcome.QUEUED
+        if newest.state is MessageState.QUEUED:
+            outbox.forget_when_it_fails(newest.message_id, request.peer)
         effects += outbox.send_delete(now_ms, request.change_id, request.peer)
     effects.append(DeleteProgressed(request.change_id, request.peer, outcome))
     return effects

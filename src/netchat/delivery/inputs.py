@@ -33,7 +33,8 @@ class ItemState(Enum):
 class Item:
     """One thing to bring to ``peer``. A TEXT has the id of its message, a DELETE one of its own.
 
-    ``target_state`` is where the message that a DELETE means has come to, as the store has it.
+    ``target_state`` is where the message that a DELETE means has come to, as the store has it;
+    ``is_erased`` says that the message of a TEXT was deleted here meanwhile.
     """
 
     item_id: MessageId
@@ -42,6 +43,15 @@ class Item:
     state: ItemState
     expires_ms: int
     target_state: MessageState | None = None
+    is_erased: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Whereabouts:
+    """``address`` is where somebody who should know said at ``at_ms`` that a peer was."""
+
+    address: Address
+    at_ms: int
 
 
 # --- from a person -------------------------------------------------------------------------------
@@ -173,11 +183,11 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class HeadLoaded:
-    """The oldest item for ``peer`` in the outbox, and the last address known; None when empty."""
+    """The oldest item for ``peer`` in the outbox, None when empty; and where the peer last was."""
 
     peer: Name
     item: Item | None
-    address: Address | None
+    last: Whereabouts | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +200,7 @@ class Restored:
 
     peer: Name
     item: Item
-    address: Address | None
+    last: Whereabouts | None
     restarted: bool
 
 

@@ -17,6 +17,7 @@ from netchat.delivery.effects import (
     Effect,
     HandOver,
     Locate,
+    MessageAccepted,
     MessageProgressed,
     PeerPostponed,
     RemoveItem,
@@ -41,8 +42,9 @@ from netchat.delivery.inputs import (
     Restored,
     SendRequested,
     TimerFired,
+    Whereabouts,
 )
-from netchat.limits import EXPIRY_MS, RETRY_MS_MAX, RETRY_MS_MIN
+from netchat.limits import ADDRESS_AGE_MS_MAX, EXPIRY_MS, RETRY_MS_MAX, RETRY_MS_MIN
 from netchat.model import Address, DeleteOutcome, MessageId, MessageState, Name
 
 
@@ -84,7 +86,7 @@ _DELETE_OUTCOMES: Final = {
     ItemState.EXPIRED: DeleteOutcome.EXPIRED,
     ItemState.CANCELLED: DeleteOutcome.LOCAL,
 }
-NEVER_ARRIVED: Final = (MessageState.FAILED, MessageState.EXPIRED)
+NEVER_ARRIVED: Final = (MessageState.FAILED, MessageState.EXPIRED, MessageState.CANCELLED)
 """The peer may not have such a message: a classic delete of it would hit an older one there."""
 
 
@@ -101,10 +103,17 @@ class Phase(Enum):
 
 @dataclass(slots=True)
 class _Lane:
+    """``last`` is where the peer last was; ``has_worked`` when the last hand-over there went well.
+
+    Ports change owners, so an address is used without asking the directory only when it has just
+    worked, or when the directory does not answer and the address is not old.
+    """
+
     item: Item
-    address: Address | None
+    last: Whereabouts | None
     phase: Phase = Phase.WAITING
     attempts: int = 0
+    has_worked: bool = False
 
 
 class Outbox:
@@ -129,7 +138,7 @@ class Outbox:
             ItemState.QUEUED,
             now_ms + EXPIRY_MS,
         )
-        effects.append(StoreItem(item, request.text))
+        effects += [StoreItem(item, request.text), MessageAccepted(request.message_id)]
         return effects + self._enqueue(now_ms, item, request.address)
 
     def send_delete(self, now_ms: int, change_id: MessageId, peer: Name) -> list[Effect]:
@@ -146,6 +155,12 @@ class Outbox:
             and lane.phase in (Phase.DIALING, Phase.HANDING, Phase.UNSURE)
         )
 
+    def forget_when_it_fails(self, item_id: MessageId, peer: Name) -> None:
+        """The message of an item in flight was deleted here: if no byte leaves, it is cancelled."""
+        assert self.is_in_flight(item_id, peer)
+        lane = self._lanes[peer]
+        lane.item = replace(lane.item, is_erased=True)
+
     def cancel(self, item_id: MessageId, peer: Name) -> list[Effect]:
         """Take an item that is not in flight out of its lane, wherever it stands there."""
         assert not self.is_in_flight(item_id, peer)
@@ -159,7 +174,7 @@ class Outbox:
     def _enqueue(self, now_ms: int, item: Item, address: Address | None) -> list[Effect]:
         lane = self._lanes.get(item.peer)
         if lane is None:
-            lane = self._lanes[item.peer] = _Lane(item, address)
+            lane = self._lanes[item.peer] = _Lane(item, None)
         elif lane.phase is not Phase.WAITING:
             return []
         lane.attempts = 0
@@ -170,12 +185,13 @@ class Outbox:
     def _begin(self, now_ms: int, lane: _Lane, address: Address | None) -> list[Effect]:
         if now_ms >= lane.item.expires_ms:
             return self._end(lane, ItemEvent.EXPIRED, "expired")
-        if lane.item.target_state in NEVER_ARRIVED:
-            return self._end(lane, ItemEvent.CANCELLED)
+        if lane.item.is_erased or lane.item.target_state in NEVER_ARRIVED:
+            return self._end(lane, ItemEvent.CANCELLED, "deleted")
         if address is None:
             lane.phase = Phase.LOCATING
             return [Locate(lane.item.peer)]
-        lane.address = address
+        if lane.last is None or lane.last.address != address:
+            lane.last = Whereabouts(address, now_ms)
         lane.phase = Phase.DIALING
         return [Dial(lane.item.item_id, lane.item.peer, address)]
 
@@ -192,6 +208,7 @@ class Outbox:
         item = lane.item
         state = TRANSITIONS[item.state, event]
         lane.phase = Phase.WAITING
+        lane.has_worked = event is ItemEvent.HANDED
         done: list[Effect]
         if item.kind is ItemKind.TEXT:
             message_state = _MESSAGE_STATES[state]
@@ -224,19 +241,20 @@ class Outbox:
             return []
         if event.address is None:
             return self._postpone(now_ms, lane, "not-registered", event.jitter)
+        lane.last = Whereabouts(event.address, now_ms)
         return [
             StoreAddress(event.peer, event.address),
             *self._begin(now_ms, lane, event.address),
         ]
 
     def locate_failed(self, now_ms: int, event: LocateFailed) -> list[Effect]:
-        """Without a directory the last known address serves: people who know each other go on."""
+        """Without a directory a recent address serves: people who know each other go on."""
         lane = self._lanes.get(event.peer)
         if lane is None or lane.phase is not Phase.LOCATING:
             return []
-        if lane.address is None:
+        if lane.last is None or now_ms - lane.last.at_ms > ADDRESS_AGE_MS_MAX:
             return self._postpone(now_ms, lane, "directory-unreachable", event.jitter)
-        return self._begin(now_ms, lane, lane.address)
+        return self._begin(now_ms, lane, lane.last.address)
 
     def connected(self, event: Connected) -> list[Effect]:
         """Say on disk that bytes may leave; only after that commit does one leave."""
@@ -255,6 +273,8 @@ class Outbox:
         lane = self._head(event.item_id, event.peer, ItemEvent.DIAL_FAILED)
         if lane is None or lane.phase is not Phase.DIALING:
             return []
+        if lane.item.is_erased:
+            return self._end(lane, ItemEvent.CANCELLED, "deleted")
         return self._postpone(now_ms, lane, event.reason, event.jitter)
 
     def handed(self, event: Handed) -> list[Effect]:
@@ -263,10 +283,7 @@ class Outbox:
 
     def broke(self, event: HandOverBroke) -> list[Effect]:
         lane = self._head(event.item_id, event.peer, ItemEvent.BROKE)
-        if lane is None:
-            return []
-        lane.address = None
-        return self._end(lane, ItemEvent.BROKE, event.reason)
+        return [] if lane is None else self._end(lane, ItemEvent.BROKE, event.reason)
 
     # --- answers from the store ------------------------------------------------------------------
 
@@ -275,14 +292,16 @@ class Outbox:
         if answer.item is None:
             self._lanes.pop(answer.peer, None)
             return []
-        lane = self._lanes.setdefault(answer.peer, _Lane(answer.item, answer.address))
+        assert answer.item.state is ItemState.QUEUED, "only the head of a lane is ever in flight"
+        lane = self._lanes.setdefault(answer.peer, _Lane(answer.item, answer.last))
         lane.item = answer.item
         lane.attempts = 0
-        return self._begin(now_ms, lane, lane.address)
+        worked = lane.last if lane.has_worked else None
+        return self._begin(now_ms, lane, worked.address if worked else None)
 
     def restored(self, now_ms: int, event: Restored) -> list[Effect]:
         """Take up a lane that the store remembers."""
-        lane = self._lanes[event.peer] = _Lane(event.item, event.address)
+        lane = self._lanes[event.peer] = _Lane(event.item, event.last)
         if event.item.state is ItemState.HANDING:
             if event.restarted:
                 return self._end(lane, ItemEvent.RESTARTED, "interrupted")

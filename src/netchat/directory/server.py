@@ -70,6 +70,7 @@ _BIND_REASONS: Final = {
     errno.EADDRINUSE: "in-use",
     errno.EACCES: "not-permitted",
     errno.EADDRNOTAVAIL: "not-here",
+    None: "not-here",  # asyncio's own words for EADDRNOTAVAIL, since Python 3.13
 }
 
 
@@ -164,7 +165,7 @@ class DirectoryServer:
                 await site.start()
             except OSError as error:
                 await self._runner.cleanup()
-                reason = _BIND_REASONS.get(error.errno or 0, "failed")
+                reason = _BIND_REASONS.get(error.errno, "failed")
                 raise AddressInUse(f"{host}:{port}", reason) from error
             port = self._runner.addresses[0][1]
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep_for_ever())

@@ -192,7 +192,7 @@ class EmbeddedStore:
             for job in jobs:
                 try:
                     done.append((job.answer, job.work(self._connection), None))
-                except NetChatError as error:
+                except (NetChatError, OverflowError) as error:
                     done.append((job.answer, None, error))
             execute("COMMIT")
         except sqlite3.Error as error:

@@ -15,7 +15,7 @@ from netchat import __version__
 from netchat.errors import NetChatError
 from netchat.frontends import words
 from netchat.frontends.console import note
-from netchat.limits import CLASSIC_TTL_S, PORT_DEFAULT
+from netchat.limits import CLASSIC_TTL_S, CLASSIC_TTL_S_MAX, PORT_DEFAULT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,7 +145,7 @@ def chat(context: _Context, /, **given: object) -> None:
 @click.option(
     "--classic-ttl",
     "classic_ttl_s",
-    type=click.IntRange(1),
+    type=click.IntRange(1, CLASSIC_TTL_S_MAX),
     default=CLASSIC_TTL_S,
     show_default=True,
     metavar="SECONDS",

@@ -16,6 +16,7 @@ from netchat.api import (
     MessageDeleted,
     MessageReceived,
     NameMoved,
+    QueuedDeleteEnded,
     QueuedMessageEnded,
     Registered,
     SendOutcome,
@@ -111,6 +112,8 @@ _SEND_REASONS: Final = {
     "reset": "{peer} closed the connection without taking it",
     "timeout": "the connection to {peer} broke on the way; it may or may not have arrived",
     "broken": "the connection to {peer} broke on the way; it may or may not have arrived",
+    "deleted": "it was deleted before it left",
+    "too-long": "with your name it is longer than a classic client can read",
     "interrupted": "NetChat was stopped on the way; it may or may not have arrived",
     "expired": "{peer} was not reachable for 30 days",
     "store-unavailable": "the history on this machine could not be written; check its disk",
@@ -157,6 +160,8 @@ def event_note(event: Event) -> str | None:
             )
         case QueuedMessageEnded(sent=sent):
             return _queued_ended(sent)
+        case QueuedDeleteEnded(peer=peer, outcome=outcome):
+            return delete_note(peer, outcome)
         case EventsMissed(count=count):
             return f"netchat: {count} events were not shown; READ shows every message."
         case Registered() | DeleteIgnored() | MessageReceived() | MessageDeleted():
@@ -186,6 +191,7 @@ _IN_USE_REASONS: Final = {
 _DIRECTORY_REASONS: Final = {
     "no-connection": "nothing listens there; check the address, or start one with: netchat serve",
     "timeout": "it does not answer; check the network",
+    "no-network": "this machine has no address on a network; check its connection",
     "not-a-directory": "what answers there is not a directory; check the address and port",
     "port-taken": (
         "another program uses this port; stop it, or set NETCHAT_PORT to another port"

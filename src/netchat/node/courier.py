@@ -4,6 +4,7 @@ Every order ends in exactly one report to ``submit``; nothing here decides wheth
 """
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 from typing import assert_never
 
@@ -19,7 +20,7 @@ from netchat.delivery.inputs import (
     LocateFailed,
     TimerFired,
 )
-from netchat.errors import DirectoryError
+from netchat.errors import DirectoryError, TextTooLong
 from netchat.model import Address, MessageId, Name
 from netchat.node.clock import Clock
 from netchat.transport.dialer import Connection, DialError, HandOverError, dial
@@ -49,6 +50,7 @@ class Courier:
         self._connections: dict[MessageId, Connection] = {}
         self._timers: dict[Name, asyncio.TimerHandle] = {}
         self._under_way: set[asyncio.Task[None]] = set()
+        self._is_resting = False
 
     def carry_out(self, order: Order) -> None:
         """Begin ``order``; never waits."""
@@ -61,7 +63,7 @@ class Courier:
                     self._busy.add(item_id)
                     self._begin(self._dial(item_id, peer, address))
             case HandOver():
-                self._begin(self._hand_over(order, self._connections.pop(order.item_id)))
+                self._begin(self._hand_over(order, self._connections.pop(order.item_id, None)))
             case Abandon(item_id):
                 self.abandon(item_id)
             case SetTimer(peer, at_ms):
@@ -75,15 +77,23 @@ class Courier:
             self._busy.discard(item_id)
             connection.close()
 
-    async def rest(self, timeout_s: float) -> None:
-        """Begin nothing new by timer, and wait for what is under way, but not for ever."""
+    async def rest(self, decided: Callable[[], Awaitable[None]], timeout_s: float) -> None:
+        """Wait until nothing is under way and nothing waits for a decision, but not for ever.
+
+        ``decided`` returns when all that was reported has been decided on. What is not done in time
+        is given up: an item that is being handed over is told of at the next start.
+        """
+        self._is_resting = True
         for timer in self._timers.values():
             timer.cancel()
-        deadline = asyncio.get_running_loop().time() + timeout_s
-        while self._under_way and asyncio.get_running_loop().time() < deadline:
-            left_s = deadline - asyncio.get_running_loop().time()
-            await asyncio.wait(self._under_way, timeout=left_s)
-            await asyncio.sleep(0.01)  # what a report leads to begins a moment after its commit
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                await decided()
+                while self._under_way:
+                    await asyncio.wait(self._under_way)
+                    await decided()
+        for task in self._under_way:
+            task.cancel()
         for item_id in list(self._connections):
             self.abandon(item_id)
 
@@ -112,24 +122,32 @@ class Courier:
             self._connections[item_id] = connection
             self._submit(Connected(item_id, peer))
 
-    async def _hand_over(self, order: HandOver, connection: Connection) -> None:
-        if order.kind is ItemKind.DELETE:
-            data = encode_delete(self._own_name)
-        else:
-            assert order.text is not None, "a text item carries its text"
-            data = encode_text(self._own_name, order.text)
+    async def _hand_over(self, order: HandOver, connection: Connection | None) -> None:
+        report: Input = Handed(order.item_id, order.peer)
         try:
-            await connection.hand_over(data)
-        except HandOverError as error:
-            self._busy.discard(order.item_id)
-            self._submit(HandOverBroke(order.item_id, order.peer, error.reason))
-        else:
-            self._busy.discard(order.item_id)
-            self._submit(Handed(order.item_id, order.peer))
+            if connection is None:
+                raise HandOverError("interrupted")
+            await connection.hand_over(self._encoded(order))
+        except (HandOverError, TextTooLong) as error:
+            reason = error.reason if isinstance(error, HandOverError) else error.code
+            report = HandOverBroke(order.item_id, order.peer, reason)
+        finally:
+            if connection is not None:
+                connection.close()
+        self._busy.discard(order.item_id)
+        self._submit(report)
+
+    def _encoded(self, order: HandOver) -> bytes:
+        if order.kind is ItemKind.DELETE:
+            return encode_delete(self._own_name)
+        assert order.text is not None, "a text item carries its text"
+        return encode_text(self._own_name, order.text)
 
     def _set_timer(self, peer: Name, at_ms: int) -> None:
         if (earlier := self._timers.pop(peer, None)) is not None:
             earlier.cancel()
+        if self._is_resting:
+            return
         delay_s = max(0, at_ms - self._clock.now_ms()) / 1_000
         loop = asyncio.get_running_loop()
         self._timers[peer] = loop.call_later(delay_s, self._wake, peer)

@@ -5,9 +5,9 @@ events for faces. Whether anything is to be done is decided below, in ``delivery
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from typing import Final, TypeVar, assert_never
+from typing import Final, assert_never
 
 from netchat.api import (
     DeleteIgnored,
@@ -15,6 +15,7 @@ from netchat.api import (
     EventsMissed,
     MessageDeleted,
     MessageReceived,
+    QueuedDeleteEnded,
     QueuedMessageEnded,
     SendOutcome,
     Sent,
@@ -28,7 +29,7 @@ from netchat.delivery.inputs import (
     SendRequested,
     TextArrived,
 )
-from netchat.errors import DirectoryError, StoreUnavailable
+from netchat.errors import DirectoryError, DirectoryUnreachable, StoreUnavailable
 from netchat.limits import (
     ARRIVALS_WAITING_MAX,
     EVENTS_WAITING_MAX,
@@ -50,7 +51,7 @@ from netchat.transport.dialer import address_towards
 from netchat.transport.listener import Arrival, Listener
 from netchat.wire.classic import ClassicDelete, ClassicText, encode_text
 
-T = TypeVar("T")
+_ALL_IPV4: Final = "0.0.0.0"  # noqa: S104 (people on the network are to reach us)
 
 
 class ChatNode:
@@ -73,6 +74,7 @@ class ChatNode:
             config.directory,
             config.port,
             host_meeting_point,
+            self._advertised,
             self._tell,
             self._clock.jitter,
         )
@@ -80,8 +82,9 @@ class ChatNode:
             config.name, tasks, self._clock, self._worker.submit, self._rendezvous.locate
         )
         self._arrivals: dict[MessageId, Arrival] = {}
-        self._sends: dict[MessageId, tuple[Name, asyncio.Future[Sent]]] = {}
-        self._deletes: dict[MessageId, tuple[Name, asyncio.Queue[DeleteOutcome | None]]] = {}
+        self._sends: dict[MessageId, _Waiting] = {}
+        self._deletes: dict[MessageId, _Delete] = {}
+        self._early: list[Event] = []
         self._faces: list[_Face] = []
         self._background: list[asyncio.Task[None]] = []
 
@@ -94,24 +97,32 @@ class ChatNode:
         if listen.host:
             hosts: tuple[str, ...] = (listen.host,)
         else:
-            hosts = ("127.0.0.1", "::1") if self._rendezvous.is_local else ("0.0.0.0", "::")  # noqa: S104 (for the whole network)
+            hosts = ("127.0.0.1", "::1") if self._rendezvous.is_local else (_ALL_IPV4, "::")
         await self._listener.start(hosts, listen.port)
         self._worker.start()
         self._background.append(self._tasks.create_task(self._fail_with_worker()))
+        self._background.append(self._tasks.create_task(self._rendezvous.stay()))
 
     async def _fail_with_worker(self) -> None:
-        await self._worker.failure
+        await asyncio.shield(self._worker.failure)  # the end of waiting for it is not its end
 
     async def stop(self) -> None:
         """Leave the directory, let what is under way end for a moment, and close everything."""
+        for task in self._background:
+            task.cancel()
         await self._listener.stop()
         async with asyncio.TaskGroup() as ends:
             ends.create_task(self._rendezvous.leave())
-            ends.create_task(self._courier.rest(EXIT_WAIT_S))
+            ends.create_task(self._courier.rest(self._decided, EXIT_WAIT_S))
         await self._rendezvous.close()
         await self._worker.close()
-        for task in self._background:
-            task.cancel()
+        for face in self._faces:
+            face.end()
+
+    async def _decided(self) -> None:
+        """Return when all that was submitted so far has been committed and acted on."""
+        if self._background and not self._worker.failure.done():
+            await self._worker.ask(lambda _: None)
 
     # --- api.Node --------------------------------------------------------------------------------
 
@@ -120,20 +131,20 @@ class ChatNode:
         return self._config.name
 
     async def register(self) -> None:
-        try:
-            await self._rendezvous.register(await self._advertised())
-        finally:
-            self._background.append(self._tasks.create_task(self._rendezvous.stay()))
+        await self._rendezvous.register()
 
     async def _advertised(self) -> Address:
+        """Return where others reach us, as things are now; a network may come and go."""
         if self._config.advertise is not None:
             return self._config.advertise
         listening = self._listener.addresses[0]
-        if listening.host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 (a comparison)
-            client = self._rendezvous.client
-            host = await asyncio.to_thread(address_towards, client.host, client.port)
-            return Address(host if listening.host == "0.0.0.0" else "127.0.0.1", listening.port)  # noqa: S104
-        return listening
+        if listening.host != _ALL_IPV4:
+            return listening
+        client = self._rendezvous.client
+        host = await asyncio.to_thread(address_towards, client.host, client.port)
+        if host is None:
+            raise DirectoryUnreachable(client.url, "no-network")
+        return Address(host, listening.port)
 
     async def names(self) -> Sequence[Name]:
         return await self._rendezvous.names()
@@ -148,64 +159,70 @@ class ChatNode:
         return [task.result() for task in tasks]
 
     async def _send_one(self, peer: Name, text: str) -> Sent:
+        address: Address | None = None
         try:
             address = await self._rendezvous.locate(peer)
+            known = address is not None or await self._worker.ask(lambda pump: pump.knows(peer))
         except DirectoryError:
-            address = None  # it is not known whether there is such a person: the message waits
-        else:
-            known = address is not None or await self._ask(lambda pump: pump.knows(peer))
-            if not known:
-                return Sent(peer, SendOutcome.NO_SUCH_PERSON)
+            known = True  # it is not known whether there is such a person: the message waits
+        except StoreUnavailable as error:
+            return Sent(peer, SendOutcome.FAILED, reason=error.code)
+        if not known:
+            return Sent(peer, SendOutcome.NO_SUCH_PERSON)
         message_id = self._clock.new_id()
-        outcome: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
-        self._sends[message_id] = (peer, outcome)
+        waiting = self._sends[message_id] = _Waiting(peer)
         self._worker.submit(SendRequested(message_id, peer, text, address))
         try:
+            # No limit here: as long as the disk has not said yes or no, there is nothing to say.
+            await waiting.accepted
             async with asyncio.timeout(SEND_WAIT_S):
-                return await outcome
+                return await waiting.outcome
         except TimeoutError:
-            return Sent(peer, SendOutcome.QUEUED, message_id)
+            return await self._as_stored(peer, message_id)
         finally:
             del self._sends[message_id]
 
+    async def _as_stored(self, peer: Name, message_id: MessageId) -> Sent:
+        """Return what the disk says of a message whose end nobody reported."""
+        try:
+            stored = await self._worker.ask(lambda pump: pump.state(message_id))
+        except StoreUnavailable:
+            stored = None
+        state, reason = stored or (MessageState.QUEUED, None)
+        return Sent(peer, _outcome_of(state), message_id, reason)
+
     async def conversation(self, peer: Name, after: int = 0) -> Sequence[Message]:
-        return await self._ask(lambda pump: pump.page(peer, after, PAGE_MESSAGES_MAX))
+        return await self._worker.ask(lambda pump: pump.page(peer, after, PAGE_MESSAGES_MAX))
 
     async def delete_newest(self, peer: Name) -> DeleteOutcome:
         change_id = self._clock.new_id()
-        outcomes: asyncio.Queue[DeleteOutcome | None] = asyncio.Queue()
-        self._deletes[change_id] = (peer, outcomes)
+        waiting = self._deletes[change_id] = _Delete(peer)
         self._worker.submit(DeleteRequested(change_id, peer))
-        latest: DeleteOutcome | None = None
         try:
-            async with asyncio.timeout(SEND_WAIT_S):
-                while latest is None or latest is DeleteOutcome.QUEUED:
-                    outcome = await outcomes.get()
-                    if outcome is None:
-                        break
-                    latest = outcome
+            outcome = await waiting.here
+            if outcome is DeleteOutcome.QUEUED:
+                async with asyncio.timeout(SEND_WAIT_S):
+                    outcome = await waiting.there
         except TimeoutError:
-            pass
+            outcome = DeleteOutcome.QUEUED
         finally:
             del self._deletes[change_id]
-        if latest is None:
-            raise StoreUnavailable("the history could not be written")
-        return latest
+        return outcome
 
     def events(self) -> AsyncIterator[Event]:
         face = _Face()
+        for event in self._early:
+            face.tell(event)
+        self._early.clear()
         self._faces.append(face)
         return self._events_of(face)
 
     async def _events_of(self, face: "_Face") -> AsyncIterator[Event]:
         try:
-            while True:
-                yield await face.queue.get()
+            while (event := await face.queue.get()) is not None:
+                yield event
         finally:
             self._faces.remove(face)
-
-    async def _ask(self, question: Callable[[Pump], T]) -> T:
-        return await self._worker.ask(question)
 
     # --- from the network ------------------------------------------------------------------------
 
@@ -249,9 +266,11 @@ class ChatNode:
         match refused.event:
             case SendRequested(message_id=message_id, peer=peer):
                 reason = refused.error.code
+                self._accepted(message_id)
                 self._end_send(Sent(peer, SendOutcome.FAILED, message_id, reason))
             case DeleteRequested(change_id=change_id):
-                self._tell_delete(change_id, None)
+                if (waiting := self._deletes.get(change_id)) is not None:
+                    waiting.here.set_exception(refused.error)
             case TextArrived(arrival_id=arrival_id) | DeleteArrived(arrival_id=arrival_id):
                 if (arrival := self._arrivals.pop(arrival_id, None)) is not None:
                     arrival.turn_away()
@@ -270,13 +289,15 @@ class ChatNode:
                 self._tell(MessageDeleted(message_id, peer))
             case effects.DeleteIgnored(peer, source, reason):
                 self._tell(DeleteIgnored(peer, source, reason))
+            case effects.MessageAccepted(message_id):
+                self._accepted(message_id)
             case effects.MessageProgressed():
-                outcome = _OUTCOMES.get(notice.state, SendOutcome.FAILED)
+                outcome = _outcome_of(notice.state)
                 sent = Sent(notice.peer, outcome, notice.message_id, notice.reason)
-                if not self._end_send(sent):
+                if not self._end_send(sent) and notice.state is not MessageState.CANCELLED:
                     self._tell(QueuedMessageEnded(sent))
-            case effects.DeleteProgressed(change_id, _, outcome):
-                self._tell_delete(change_id, outcome)
+            case effects.DeleteProgressed(change_id, peer, delete_outcome):
+                self._delete_progressed(change_id, peer, delete_outcome)
             case effects.PeerPostponed(peer, reason):
                 self._postponed(peer, reason)
             case _ as never:
@@ -284,39 +305,80 @@ class ChatNode:
 
     def _postponed(self, postponed: Name, reason: str) -> None:
         """Nothing reaches this peer now, so nobody waits for it any longer."""
-        for message_id, (peer, _) in list(self._sends.items()):
-            if peer == postponed:
-                self._end_send(Sent(peer, SendOutcome.QUEUED, message_id, reason))
-        for change_id, (peer, _) in list(self._deletes.items()):
-            if peer == postponed:
-                self._tell_delete(change_id, None)
+        for message_id, send in list(self._sends.items()):
+            if send.peer == postponed and send.accepted.done():
+                self._end_send(Sent(send.peer, SendOutcome.QUEUED, message_id, reason))
+        for delete in list(self._deletes.values()):
+            if delete.peer == postponed and delete.here.done() and not delete.there.done():
+                delete.there.set_result(DeleteOutcome.QUEUED)
+
+    def _accepted(self, message_id: MessageId) -> None:
+        send = self._sends.get(message_id)
+        if send is not None and not send.accepted.done():
+            send.accepted.set_result(None)
 
     def _end_send(self, sent: Sent) -> bool:
         """Tell whoever waits for this send; tell whether anybody did."""
         assert sent.message_id is not None
-        _, outcome = self._sends.get(sent.message_id, (sent.peer, None))
-        if outcome is None or outcome.done():
+        send = self._sends.get(sent.message_id)
+        if send is None or send.outcome.done():
             return False
-        outcome.set_result(sent)
+        send.outcome.set_result(sent)
         return True
 
-    def _tell_delete(self, change_id: MessageId, outcome: DeleteOutcome | None) -> None:
-        if change_id in self._deletes:
-            self._deletes[change_id][1].put_nowait(outcome)
+    def _delete_progressed(self, change_id: MessageId, peer: Name, outcome: DeleteOutcome) -> None:
+        """The first report says what happened here, a second one how the peer was told."""
+        delete = self._deletes.get(change_id)
+        if delete is not None and not delete.here.done():
+            delete.here.set_result(outcome)
+        elif delete is not None and not delete.there.done():
+            delete.there.set_result(outcome)
+        elif outcome is not DeleteOutcome.SENT:
+            self._tell(QueuedDeleteEnded(peer, outcome))
 
     def _tell(self, event: Event) -> None:
+        """Tell every face; what happens before the first one is there waits for it."""
+        if not self._faces and len(self._early) < EVENTS_WAITING_MAX:
+            self._early.append(event)
         for face in self._faces:
             face.tell(event)
 
 
-_OUTCOMES: Final = {MessageState.SENT: SendOutcome.SENT}
+def _outcome_of(state: MessageState) -> SendOutcome:
+    match state:
+        case MessageState.SENT:
+            return SendOutcome.SENT
+        case MessageState.QUEUED:
+            return SendOutcome.QUEUED
+        case _:
+            return SendOutcome.FAILED
+
+
+class _Waiting:
+    """Somebody who waits for a send: first for the disk, then for what becomes of it."""
+
+    def __init__(self, peer: Name) -> None:
+        loop = asyncio.get_running_loop()
+        self.peer = peer
+        self.accepted: asyncio.Future[None] = loop.create_future()
+        self.outcome: asyncio.Future[Sent] = loop.create_future()
+
+
+class _Delete:
+    """Somebody who waits for a delete: first for what happens here, then for the peer."""
+
+    def __init__(self, peer: Name) -> None:
+        loop = asyncio.get_running_loop()
+        self.peer = peer
+        self.here: asyncio.Future[DeleteOutcome] = loop.create_future()
+        self.there: asyncio.Future[DeleteOutcome] = loop.create_future()
 
 
 class _Face:
-    """The events that one face has not taken yet; a bounded number of them."""
+    """The events that one face has not taken yet; a bounded number of them. None is the end."""
 
     def __init__(self) -> None:
-        self.queue: asyncio.Queue[Event] = asyncio.Queue()
+        self.queue: asyncio.Queue[Event | None] = asyncio.Queue()
         self._missed = 0
 
     def tell(self, event: Event) -> None:
@@ -327,6 +389,9 @@ class _Face:
             self.queue.put_nowait(EventsMissed(self._missed))
             self._missed = 0
         self.queue.put_nowait(event)
+
+    def end(self) -> None:
+        self.queue.put_nowait(None)
 
 
 @asynccontextmanager

@@ -5,6 +5,7 @@ commits; only then does it return what has to happen outside. It is synchronous 
 from the caller, so the simulator runs this very code. It belongs to one thread at a time.
 """
 
+import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -22,6 +23,7 @@ from netchat.delivery.effects import (
     EraseMessage,
     HandOver,
     Locate,
+    MessageAccepted,
     MessageArrived,
     MessageProgressed,
     Outward,
@@ -55,7 +57,7 @@ from netchat.delivery.inputs import (
     TextArrived,
 )
 from netchat.errors import StoreUnavailable
-from netchat.model import Message, Name
+from netchat.model import Message, MessageId, MessageState, Name
 from netchat.store.database import translated_errors
 from netchat.store.history import History
 from netchat.store.outbox import OutboxTable
@@ -111,21 +113,26 @@ class Pump:
         of its own, so that one that the disk cannot take does not hold up the others. Whether the
         failed commit reached the disk is not known then; the ids of the events keep them single.
         """
-        effects = self._read_back(now_ms) if self._is_unread else []
-        try:
-            return Batch(effects + self._in_transaction(now_ms, events))
-        except StoreUnavailable:
-            effects += self._read_back(now_ms)
+        if not self._is_unread:
+            try:
+                return Batch(self._in_transaction(now_ms, events))
+            except StoreUnavailable:
+                self._is_unread = True
+        effects: list[Outward] = []
         refused: list[Refused] = []
         for event in events:
             try:
+                effects += self._read_back(now_ms)
                 effects += self._in_transaction(now_ms, (event,))
             except StoreUnavailable as error:
-                effects += self._read_back(now_ms)
+                self._is_unread = True
                 if self._is_stored(event):
                     effects += self._run(now_ms, event)
                 else:
                     refused.append(Refused(event, error))
+        # Now if it goes: what an input unsaid left on disk may be all there is to come for a while.
+        with contextlib.suppress(StoreUnavailable):
+            effects += self._read_back(now_ms)
         return Batch(effects, refused)
 
     def _is_stored(self, event: Input) -> bool:
@@ -140,6 +147,11 @@ class Pump:
         """Read a page of a conversation (``History.page``)."""
         with translated_errors():
             return self._history.page(peer, after, limit)
+
+    def state(self, message_id: MessageId) -> tuple[MessageState, str | None] | None:
+        """Read what became of a message of ours (``History.state``)."""
+        with translated_errors():
+            return self._history.state(message_id)
 
     def knows(self, peer: Name) -> bool:
         """Tell whether there was ever anything between us and ``peer``."""
@@ -161,20 +173,22 @@ class Pump:
         return outward
 
     def _read_back(self, now_ms: int) -> list[Outward]:
-        """Make the engine what the store says. When even reading fails, the next batch tries it."""
-        self._engine = Engine()
-        try:
-            restored = self._restored(restarted=False)
-        except StoreUnavailable:
-            self._is_unread = True
+        """Make the engine what the store says, if it may be something else.
+
+        Raises:
+            StoreUnavailable: not even reading goes; the engine must not be asked anything.
+        """
+        if not self._is_unread:
             return []
+        restored = self._restored(restarted=False)
+        self._engine = Engine()
         self._is_unread = False
         return [effect for event in restored for effect in self._run(now_ms, event)]
 
     def _restored(self, *, restarted: bool) -> list[Input]:
         with translated_errors():
             return [
-                Restored(item.peer, item, self._history.address(item.peer), restarted)
+                Restored(item.peer, item, self._history.last_seen_at(item.peer), restarted)
                 for item in self._outbox.heads()
             ]
 
@@ -199,6 +213,7 @@ class Pump:
                     | SetTimer()
                     | Settle()
                     | MessageArrived()
+                    | MessageAccepted()
                     | PeerPostponed()
                     | MessageProgressed()
                     | DeleteProgressed()
@@ -213,7 +228,7 @@ class Pump:
     def _answer(self, question: Question) -> Answer:
         match question:
             case AskHead(peer):
-                return HeadLoaded(peer, self._outbox.head(peer), self._history.address(peer))
+                return HeadLoaded(peer, self._outbox.head(peer), self._history.last_seen_at(peer))
             case AskChecked(request):
                 return Checked(request, self._seen(request), self._newest(request))
             case _ as never:

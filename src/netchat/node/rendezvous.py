@@ -18,6 +18,7 @@ from netchat.errors import (
     DirectoryError,
     DirectoryRefused,
     DirectoryUnreachable,
+    InvalidAddress,
 )
 from netchat.limits import (
     HEARTBEAT_LOCAL_S,
@@ -51,7 +52,11 @@ def is_loopback(host: str) -> bool:
 
 
 class Rendezvous:
-    """The directory in use. ``tell`` gets events; ``jitter`` spreads what many do at once."""
+    """The directory in use.
+
+    ``advertised`` says where we are now, ``tell`` gets events, ``jitter`` spreads what many do at
+    once.
+    """
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class Rendezvous:
         url: str | None,
         port: int,
         host_meeting_point: HostMeetingPoint,
+        advertised: Callable[[], Awaitable[Address]],
         tell: Callable[[Event], None],
         jitter: Callable[[], float],
     ) -> None:
@@ -66,6 +72,7 @@ class Rendezvous:
         self._url = url
         self._port = port
         self._host_meeting_point = host_meeting_point
+        self._advertised = advertised
         self._tell = tell
         self._jitter = jitter
         self._client: DirectoryClient | None = None
@@ -75,6 +82,8 @@ class Rendezvous:
         self._wanted = False
         self._registered = False
         self._lost = False
+        self._searches = 0
+        self._closed = False
 
     @property
     def client(self) -> DirectoryClient:
@@ -93,6 +102,7 @@ class Rendezvous:
         Raises:
             InvalidUrl: the one that was told is no URL of a directory.
             DirectoryUnreachable: ``port-taken``: something on the default port is no directory.
+            AddressInUse: that port may not be listened on.
         """
         if self._url is not None:
             await self._use(DirectoryClient(self._url))
@@ -106,7 +116,9 @@ class Rendezvous:
                 return
             try:
                 self._meeting_point = await self._host_meeting_point(self._port)
-            except AddressInUse:
+            except AddressInUse as error:
+                if error.reason != "in-use":
+                    raise
                 silent += problem.reason == "timeout"
                 if silent == SILENT_TRIES_MAX:
                     break
@@ -120,7 +132,8 @@ class Rendezvous:
                 await probe.list()
             except DirectoryError as error:
                 return error
-            return None
+            # Nobody named it, so any web server on that port would do without this.
+            return None if probe.is_netchat else DirectoryUnreachable(url, "not-a-directory")
 
     async def _use(self, client: DirectoryClient) -> None:
         if self._client is not None:
@@ -128,34 +141,46 @@ class Rendezvous:
         self._client = client
 
     async def _recover(self, lost: DirectoryClient) -> None:
-        """Find what comes after ``lost`` and register there, or leave it to a later beat."""
+        """Find what comes after ``lost`` and register there, or leave it to a later beat.
+
+        Of many that notice at once, one looks; the others take what it finds, or finds not.
+        """
+        searches = self._searches
         async with self._searching:
-            if self._client is not lost or self._meeting_point is not None:
-                return  # another task was quicker; or our own process hosts it, slow but not gone
-            if not self._lost:
-                self._lost = True
-                self._tell(DirectoryLost(lost.url))
-            with contextlib.suppress(DirectoryError):
+            if self._client is not lost or self._searches != searches or self._closed:
+                return
+            if self._meeting_point is not None:
+                return  # our own process hosts it, so it is slow, not gone
+            self._searches += 1
+            self._note_loss(lost)
+            with contextlib.suppress(DirectoryError, AddressInUse):
                 if self._url is None:
                     await self.find()
-                if self._wanted:
-                    await self._enter(LeaseAction.KEEP)
+                    await self._come_back()
+
+    def _note_loss(self, lost: DirectoryClient) -> None:
+        if not self._lost:
+            self._lost = True
+            self._tell(DirectoryLost(lost.url))
+
+    async def _come_back(self) -> None:
+        """Register where we were before, or for the first time."""
+        if self._wanted:
+            await self._enter(LeaseAction.KEEP if self._registered else LeaseAction.TAKE)
 
     # --- being registered ------------------------------------------------------------------------
 
-    async def register(self, address: Address) -> None:
-        """Enter the directory as reachable at ``address``.
+    async def register(self) -> None:
+        """Enter the directory.
 
         Raises:
             DirectoryError: as ``DirectoryClient``; ``stay`` goes on trying if it did not answer.
-            InvalidAddress: a classic list cannot hold that address.
+            InvalidAddress: a classic list cannot hold our address.
         """
-        Address.parse_reachable(str(address))
-        self._address = address
         self._wanted = True
         try:
             await self._enter(LeaseAction.TAKE)
-        except DirectoryRefused:
+        except (DirectoryRefused, InvalidAddress):
             self._wanted = False
             raise
         except DirectoryUnreachable:
@@ -163,12 +188,15 @@ class Rendezvous:
             raise
 
     async def _enter(self, action: LeaseAction) -> None:
-        assert self._address is not None
-        await self.client.register(self._name, self._address, LeaseWish(action, LEASE_S))
+        address = Address.parse_reachable(str(await self._advertised()))
+        if address != self._address:
+            action = LeaseAction.TAKE  # this machine is somewhere else now
+        await self.client.register(self._name, address, LeaseWish(action, LEASE_S))
+        self._address = address
         if self._lost or not self._registered:
             hosted = self._meeting_point is not None
             again = self._registered
-            self._tell(Registered(self.client.url, str(self._address), hosted, again))
+            self._tell(Registered(self.client.url, str(address), hosted, again))
         self._lost = False
         self._registered = True
 
@@ -184,13 +212,17 @@ class Rendezvous:
     async def _beat(self) -> None:
         client = self.client
         try:
-            await self._enter(LeaseAction.KEEP if self._registered else LeaseAction.TAKE)
-        except DirectoryUnreachable:
-            await self._recover(client)
+            await self._come_back()
         except DirectoryRefused as refusal:
             if refusal.status == 409:
                 self._wanted = False
                 self._tell(NameMoved(client.url))
+            else:
+                self._note_loss(client)
+        except InvalidAddress:
+            self._note_loss(client)
+        except DirectoryUnreachable:
+            await self._recover(client)
 
     async def leave(self) -> None:
         """End the registration. Asking goes on working until ``close``."""
@@ -202,10 +234,12 @@ class Rendezvous:
 
     async def close(self) -> None:
         """Let go of the directory, and end the meeting point if it is ours."""
-        if self._client is not None:
-            await self._client.close()
-        if self._meeting_point is not None:
-            await self._meeting_point.stop()
+        self._closed = True
+        async with self._searching:
+            if self._client is not None:
+                await self._client.close()
+            if self._meeting_point is not None:
+                await self._meeting_point.stop()
 
     # --- asking ----------------------------------------------------------------------------------
 
@@ -220,11 +254,17 @@ class Rendezvous:
 
     async def _ask(self, question: Callable[[DirectoryClient], Awaitable[T]]) -> T:
         """Ask the directory; when it is gone, ask the one that comes after it, once."""
-        client = self.client
+        client = self._open_client()
         try:
             return await question(client)
         except DirectoryUnreachable:
             await self._recover(client)
-            if self.client is client:
+            successor = self._open_client()
+            if successor is client:
                 raise
-        return await question(self.client)
+        return await question(successor)
+
+    def _open_client(self) -> DirectoryClient:
+        if self._closed:
+            raise DirectoryUnreachable(self.client.url, "no-connection")
+        return self.client

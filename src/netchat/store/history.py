@@ -3,7 +3,7 @@
 import sqlite3
 from collections.abc import Sequence
 
-from netchat.delivery.inputs import NewestMessage
+from netchat.delivery.inputs import NewestMessage, Whereabouts
 from netchat.model import Address, DisplayText, Message, MessageId, MessageState, Name
 
 _COLUMNS = "position, message_id, shown, outgoing, text, state, at_ms, reason"
@@ -89,6 +89,13 @@ class History:
         ).fetchone()
         return row is not None
 
+    def state(self, message_id: MessageId) -> tuple[MessageState, str | None] | None:
+        """Return the state of a message and the reason of a failure; None when it is not here."""
+        row = self._connection.execute(
+            "SELECT state, reason FROM message WHERE message_id = ?", (message_id.value,)
+        ).fetchone()
+        return (MessageState(row[0]), row[1]) if row else None
+
     def newest(self, peer: Name, *, outgoing: bool) -> NewestMessage | None:
         """Return the newest message of one direction that is not deleted."""
         row = self._connection.execute(
@@ -107,11 +114,13 @@ class History:
         ).fetchone()
         return row is not None
 
-    def address(self, peer: Name) -> Address | None:
+    def last_seen_at(self, peer: Name) -> Whereabouts | None:
+        """Return where the directory last said that ``peer`` was, and when it said so."""
         row = self._connection.execute(
-            "SELECT address FROM peer WHERE name_key = ? AND address IS NOT NULL", (peer.key,)
+            "SELECT address, located_ms FROM peer WHERE name_key = ? AND address IS NOT NULL",
+            (peer.key,),
         ).fetchone()
-        return Address.parse(row[0]) if row else None
+        return Whereabouts(Address.parse(row[0]), row[1]) if row else None
 
     def page(self, peer: Name, after: int, limit: int) -> Sequence[Message]:
         """Return up to ``limit`` messages with ``peer`` behind position ``after``, oldest first."""

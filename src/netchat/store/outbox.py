@@ -7,12 +7,14 @@ from netchat.delivery.inputs import Item, ItemKind, ItemState
 from netchat.model import MessageId, MessageState, Name
 
 _SELECT = (
-    "SELECT item_id, shown, kind, outbox.state, expires_ms, message.state"
+    "SELECT item_id, shown, kind, outbox.state, expires_ms, target.state, own.deleted_ms"
     " FROM outbox JOIN peer ON name_key = outbox.peer"
     " LEFT JOIN change ON change_id = item_id"
-    " LEFT JOIN message ON message.message_id = change.target"
+    " LEFT JOIN message AS target ON target.message_id = change.target"
+    " LEFT JOIN message AS own ON own.message_id = item_id"
 )
-"""Items with their peer as it is written, and the state of the message that a delete means."""
+"""Items with their peer as it is written, the state of the message that a delete means, and
+whether the message of a text is deleted here."""
 
 
 class OutboxTable:
@@ -66,8 +68,8 @@ class OutboxTable:
         return [_item(row) for row in rows]
 
 
-def _item(row: tuple[bytes, str, str, str, int, str | None]) -> Item:
-    item_id, shown, kind, state, expires_ms, target_state = row
+def _item(row: tuple[bytes, str, str, str, int, str | None, int | None]) -> Item:
+    item_id, shown, kind, state, expires_ms, target_state, deleted_ms = row
     return Item(
         MessageId(item_id),
         Name(shown),
@@ -75,4 +77,5 @@ def _item(row: tuple[bytes, str, str, str, int, str | None]) -> Item:
         ItemState(state),
         expires_ms,
         None if target_state is None else MessageState(target_state),
+        is_erased=deleted_ms is not None,
     )

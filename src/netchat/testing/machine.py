@@ -49,11 +49,8 @@ class Directory(Protocol):
 class Machine:
     """One person's node on a disk of its own."""
 
-    def __init__(
-        self, world: World, network: Network, directory: Directory, name: Name, address: Address
-    ) -> None:
+    def __init__(self, world: World, network: Network, directory: Directory, name: Name) -> None:
         self.name = name
-        self.address = address
         self.life = 0
         self.disk = Disk(world)
         self.told_accepted: dict[MessageId, str] = {}
@@ -69,6 +66,11 @@ class Machine:
         self._wires: dict[MessageId, Wire] = {}
         self._busy: set[MessageId] = set()
         self._arrivals: dict[MessageId, Wire] = {}
+
+    @property
+    def address(self) -> Address:
+        """Where this life listens: each one gets a port of its own, as from a real kernel."""
+        return Address(f"10.0.0.{ord(self.name.key[0])}", 1_024 + self.life)
 
     # --- life and death --------------------------------------------------------------------------
 
@@ -269,3 +271,5 @@ class Machine:
                     self._world.tell(f"{self.name}: delete is {outcome.value}")
             case effects.PeerPostponed() | effects.PeerDeleted() | effects.DeleteIgnored():
                 self._world.tell(f"{self.name}: {type(notice).__name__}")
+            case effects.MessageAccepted():
+                pass

@@ -29,7 +29,8 @@ class SimulatedDirectory:
         self.is_up = True
 
     def register(self, machine: Machine) -> None:
-        """Take a lease for ``machine`` now, and keep it while it lives."""
+        """Take a lease for ``machine`` now, and keep it while it lives; nobody is where it was."""
+        self._machines = {at: one for at, one in self._machines.items() if one is not machine}
         self._machines[machine.address] = machine
         self._refresh(machine, machine.life, LeaseAction.TAKE)
 
@@ -80,14 +81,7 @@ class Run:
         self.network = Network(self.world)
         self.directory = SimulatedDirectory(self.world)
         self.machines = [
-            Machine(
-                self.world,
-                self.network,
-                self.directory,
-                Name(person),
-                Address("127.0.0.1", 5_000 + number),
-            )
-            for number, person in enumerate(PEOPLE)
+            Machine(self.world, self.network, self.directory, Name(person)) for person in PEOPLE
         ]
 
     def play(self) -> None:

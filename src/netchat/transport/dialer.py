@@ -106,14 +106,15 @@ async def dial(address: Address) -> Connection:
     return Connection(connecting)
 
 
-def address_towards(host: str, port: int) -> str:
+def address_towards(host: str, port: int) -> str | None:
     """Return the IPv4 address of this machine that packets to ``host`` would leave from.
 
     No packet is sent, but a host name is looked up, which may take a while. An IPv6 host gives the
-    address of the default route; a machine without any network gives loopback.
+    address of the default route; None when there is no way to it.
     """
-    own = _own_address(host, port) or _own_address(_ANYWHERE, port) or "127.0.0.1"
-    return "127.0.0.1" if own.startswith("127.") or host == "::1" else own
+    own = "127.0.0.1" if host == "::1" else _own_address(host, port)
+    own = own or _own_address(_ANYWHERE, port)
+    return "127.0.0.1" if own is not None and own.startswith("127.") else own
 
 
 def _own_address(host: str, port: int) -> str | None:

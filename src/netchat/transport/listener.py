@@ -21,7 +21,9 @@ LOOPBACK = "loopback"
 """What all loopback addresses are called as a source: 127.0.0.1 and ::1 are one machine."""
 
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
-"""SO_LINGER of 0 s: without it the kernel ends an aborted connection with an ordinary FIN."""
+_CLOSE_IN_PEACE: Final = struct.pack("ii", 0, 0)
+"""SO_LINGER. Every connection begins with the first, so that even a process that is killed ends it
+with a reset, and its sender learns that nothing was stored; only ``settle`` changes that."""
 
 
 class Arrival(asyncio.Protocol):
@@ -38,6 +40,7 @@ class Arrival(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._linger(_RESET_ON_CLOSE)
         loop = asyncio.get_running_loop()
         self._deadline = loop.call_later(ARRIVAL_DEADLINE_S, self._end_of_message, False)
         self._listener.opened(self)
@@ -61,10 +64,6 @@ class Arrival(asyncio.Protocol):
         self._listener.closed(self)
 
     # --- the end of a message --------------------------------------------------------------------
-
-    @property
-    def is_silent(self) -> bool:
-        return not self._reader.begins
 
     @property
     def is_reading(self) -> bool:
@@ -102,16 +101,20 @@ class Arrival(asyncio.Protocol):
         """Close in peace: the message is on disk."""
         self._finish_reading()
         if self._transport is not None:
+            self._linger(_CLOSE_IN_PEACE)
             self._transport.close()
 
     def turn_away(self) -> None:
         """Close with a reset: nothing was stored."""
         self._finish_reading()
         if self._transport is not None:
-            with contextlib.suppress(OSError):  # the other end may have reset it already
-                connected = self._transport.get_extra_info("socket")
-                connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
             self._transport.abort()
+
+    def _linger(self, how: bytes) -> None:
+        assert self._transport is not None
+        with contextlib.suppress(OSError):  # the other end may have reset it already
+            connected = self._transport.get_extra_info("socket")
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, how)
 
 
 class Listener:
@@ -148,14 +151,13 @@ class Listener:
             self.addresses.append(Address(host, port))
 
     def opened(self, arrival: Arrival) -> None:
-        """Make room for a connection: the oldest goes whose message is not here, silent ones first.
+        """Make room for a connection: the oldest goes whose message is still to come.
 
         A message takes milliseconds, so whoever means well is never the oldest.
         """
         self._arrivals[arrival] = None
         if len(self._arrivals) > ARRIVALS_MAX:
-            reading = [one for one in self._arrivals if one.is_reading]
-            leaving = next((one for one in reading if one.is_silent), reading[0])
+            leaving = next(one for one in self._arrivals if one.is_reading)
             leaving.turn_away()
             self.closed(leaving)  # at once, so that of many new ones each finds another to leave
 

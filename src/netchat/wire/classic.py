@@ -67,19 +67,12 @@ def encode_delete(sender: Name) -> bytes:
 
 
 class ClassicReader:
-    """Collects what one connection sends. Feed it, then ``finish`` it at the end of the stream.
-
-    ``begins`` is false until the first byte came: until then a connection has said nothing.
-    """
+    """Collects what one connection sends. Feed it, then ``finish`` it at the end of the stream."""
 
     def __init__(self) -> None:
         self._data = bytearray()
         self._head_known = False
         self._pieces = 0
-
-    @property
-    def begins(self) -> bool:
-        return bool(self._data)
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes.
