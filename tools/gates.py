@@ -122,11 +122,35 @@ def main(wanted: list[str]) -> int:
     if not plants:
         print(f"No such plant; there are: {', '.join(plant.name for plant in PLANTS)}")
         return 2
+    red = [step for step in sorted({plant.step for plant in plants}) if not is_green(step)]
+    if red:
+        print(f"{', '.join(red)}: red without any plant, so nothing can be shown")
+        return 1
     went_through = [plant.name for plant in plants if not bites(plant)]
     for name in went_through:
         print(f"NOT CAUGHT: {name}")
     print(f"{len(plants) - len(went_through)} of {len(plants)} planted faults were caught")
     return 1 if went_through else 0
+
+
+def is_green(step: str) -> bool:
+    """Tell whether a step passes in a copy in which nothing is planted: the control."""
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(*LEFT_OUT))
+        return run(step, copy) == 0
+
+
+def run(step: str, copy: Path) -> int:
+    """Run one step of ./check over ``copy`` and return its exit status."""
+    return subprocess.run(
+        [sys.executable, "tools/check.py", step],
+        cwd=copy,
+        env={**os.environ, "PYTHONPATH": str(copy / "src")},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=False,
+    ).returncode
 
 
 def bites(plant: Plant) -> bool:
@@ -137,16 +161,7 @@ def bites(plant: Plant) -> bool:
         if not put(plant, copy / plant.path):
             print(f"{plant.name}: its place in {plant.path} is gone, so nothing was planted")
             return False
-        outcome = subprocess.run(
-            [sys.executable, "tools/check.py", plant.step],
-            cwd=copy,
-            env={**os.environ, "PYTHONPATH": str(copy / "src")},
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-    caught = outcome.returncode == 1
+        caught = run(plant.step, copy) == 1
     print(
         f"{'caught' if caught else 'NOT CAUGHT':<10} by {plant.step:<10} {plant.name}", flush=True
     )

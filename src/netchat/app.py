@@ -5,8 +5,10 @@ directory never loads a server, and ``--help`` loads neither.
 """
 
 import asyncio
+import contextlib
 import logging
 import os
+import resource
 import signal
 import socket
 from collections.abc import Coroutine, Sequence
@@ -17,6 +19,7 @@ from netchat.errors import NetChatError, StoreUnavailable
 from netchat.frontends import cli, words
 from netchat.frontends.cli import ChatOptions, ServeOptions, SimOptions
 from netchat.frontends.console import note, prepare_streams
+from netchat.limits import OPEN_FILES_WANTED
 from netchat.model import Address, Name
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ LOOPBACK = ("127.0.0.1", "::1")
 def run(arguments: Sequence[str]) -> int:
     """Carry out a command line; return the exit status."""
     prepare_streams()
+    _allow_open_files()
     try:
         return cli.run(arguments, _Program())
     except KeyboardInterrupt:
@@ -42,6 +46,15 @@ def run(arguments: Sequence[str]) -> int:
         if not isinstance(error, BrokenPipeError):
             note(words.system_failed(error))
         return 1
+
+
+def _allow_open_files() -> None:
+    """Raise this process's soft limit of open files, so that a burst does not run into it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES_WANTED if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES_WANTED)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 class _Program:

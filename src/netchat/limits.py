@@ -73,6 +73,8 @@ BUSY_TIMEOUT_MS: Final = 5_000
 LINE_BYTES_MAX: Final = 65_536
 """One typed or piped line; more is an invalid command, never an endless buffer."""
 
+TAB_WAIT_S: Final = 0.5
+"""How long Tab waits for the directory before it offers the names known so far."""
 TYPED_LINES_BYTES_MAX: Final = 1_024 * 1_024
 """What the arrow keys remember: some ten thousand lines, read whole at every start."""
 
@@ -99,12 +101,22 @@ REQUEST_HEADER_BYTES_MAX: Final = 4_096
 REQUEST_HEADERS_MAX: Final = 64
 REQUEST_DEADLINE_S: Final = 10.0
 """To send the head of a request, and again for its body; also how long an idle connection stays."""
+REQUEST_LINGER_S: Final = 1.0
+"""How long the rest of a refused body is read, so that its sender still gets to see the answer."""
+SWEEP_S: Final = 60.0
+"""How often entries that have ended are removed; until then they only take memory."""
 CONNECTIONS_MAX: Final = 900
 """HTTP connections at once, below the usual limit of 1,024 open files; the oldest makes room."""
 STOP_GRACE_S: Final = 5.0
 """How long requests in flight get to finish when the directory stops."""
 DIRECTORY_TIMEOUT_S: Final = 3.0
 """How long a node waits for the directory: a lookup takes a millisecond on a LAN."""
+DIRECTORY_REQUESTS_MAX: Final = 32
+"""Requests of one node at once: a SEND_MULTI to a lecture hall must not flood the directory."""
+SILENT_TRIES_MAX: Final = 3
+"""How often the default port may be taken and silent before a person is told."""
+OPEN_FILES_WANTED: Final = 4_096
+"""Asked of the system at the start, as far as it allows: connections and what waits to be one."""
 PROBE_TIMEOUT_S: Final = 1.0
 """How long the default port on this machine gets to prove that it is a directory."""
 LIST_BYTES_MAX: Final = 8 * 1_024 * 1_024

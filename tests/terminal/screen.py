@@ -167,9 +167,9 @@ class Terminal:
 
         It is asked now and then even if nothing is drawn: the modes of a terminal change silently.
         """
-        deadline = time.monotonic() + LIMIT_S  # noqa: TID251 (a limit on real programs)
+        deadline = time.monotonic() + LIMIT_S
         while not condition():
-            left_s = deadline - time.monotonic()  # noqa: TID251
+            left_s = deadline - time.monotonic()
             may_change = self._is_running and left_s > 0
             if not self._read(0.05) and not may_change:
                 self.fail(f"never came: {what}")

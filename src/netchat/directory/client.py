@@ -18,7 +18,13 @@ from netchat.errors import (
     InvalidUrl,
     MalformedBody,
 )
-from netchat.limits import ADDRESSES_MAX, DIRECTORY_TIMEOUT_S, ERROR_BYTES_MAX, LIST_BYTES_MAX
+from netchat.limits import (
+    ADDRESSES_MAX,
+    DIRECTORY_REQUESTS_MAX,
+    DIRECTORY_TIMEOUT_S,
+    ERROR_BYTES_MAX,
+    LIST_BYTES_MAX,
+)
 from netchat.model import Address, DisplayText, Name
 from netchat.wire.directory import (
     LEASE_HEADER,
@@ -63,7 +69,7 @@ class DirectoryClient:
         """Whether its last answer said that it is one of ours, which know leases."""
         self._session = aiohttp.ClientSession(
             # Classic servers answer one request a connection, whatever their headers say.
-            connector=aiohttp.TCPConnector(force_close=True, limit=32),
+            connector=aiohttp.TCPConnector(force_close=True, limit=DIRECTORY_REQUESTS_MAX),
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             trust_env=False,
             auto_decompress=False,

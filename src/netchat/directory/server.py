@@ -35,7 +35,9 @@ from netchat.limits import (
     REQUEST_DEADLINE_S,
     REQUEST_HEADER_BYTES_MAX,
     REQUEST_HEADERS_MAX,
+    REQUEST_LINGER_S,
     STOP_GRACE_S,
+    SWEEP_S,
 )
 from netchat.model import Name
 from netchat.wire.directory import (
@@ -51,7 +53,6 @@ from netchat.wire.directory import (
 
 log = logging.getLogger(__name__)
 
-SWEEP_S: Final = 60.0
 
 _BODY_SENTENCES: Final = {
     "malformed": "The body must be UPDATE name@ip:port.",
@@ -151,7 +152,7 @@ class DirectoryServer:
             self._handle,
             access_log=None,
             keepalive_timeout=REQUEST_DEADLINE_S,
-            lingering_time=1.0,
+            lingering_time=REQUEST_LINGER_S,
             auto_decompress=False,
             max_line_size=REQUEST_HEADER_BYTES_MAX,
             max_field_size=REQUEST_HEADER_BYTES_MAX,

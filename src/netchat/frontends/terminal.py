@@ -17,9 +17,7 @@ from prompt_toolkit.patch_stdout import patch_stdout
 from netchat.frontends import commands, words
 from netchat.frontends.console import note
 from netchat.frontends.prompt import Session
-
-TAB_WAIT_S = 0.5
-"""How long Tab waits for the directory before it offers the names known so far."""
+from netchat.limits import TAB_WAIT_S
 
 
 async def run_terminal(session: Session, typed_lines: Path) -> None:

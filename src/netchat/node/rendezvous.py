@@ -9,7 +9,8 @@ notice within ``HEARTBEAT_LOCAL_S``, one of them binds the port, and all registe
 import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol, TypeVar
+from ipaddress import ip_address
+from typing import Protocol, TypeVar
 
 from netchat.api import DirectoryLost, Event, NameMoved, Registered
 from netchat.directory.client import DirectoryClient
@@ -26,14 +27,12 @@ from netchat.limits import (
     HOST_TRIES_MAX,
     LEASE_S,
     PROBE_TIMEOUT_S,
+    SILENT_TRIES_MAX,
 )
 from netchat.model import Address, Name
 from netchat.wire.directory import LeaseAction, LeaseWish
 
 T = TypeVar("T")
-
-SILENT_TRIES_MAX: Final = 3
-"""How often the port may be taken and silent for ``PROBE_TIMEOUT_S`` before a person is told."""
 
 
 class MeetingPoint(Protocol):
@@ -48,7 +47,10 @@ HostMeetingPoint = Callable[[int], Awaitable[MeetingPoint]]
 
 def is_loopback(host: str) -> bool:
     """Tell whether ``host`` means this machine without leaving it."""
-    return host == "localhost" or host == "::1" or host.startswith("127.")
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 class Rendezvous:
