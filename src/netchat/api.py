@@ -168,6 +168,10 @@ class Node(Protocol):
         """
         ...
 
+    async def waiting(self) -> Sequence[Name]:
+        """Return for whom messages or deletes still wait on this disk. Raises StoreUnavailable."""
+        ...
+
     async def delete_newest(self, peer: Name) -> DeleteOutcome:
         """Delete the newest own message to ``peer`` here, and try to tell the peer.
 

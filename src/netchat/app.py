@@ -215,11 +215,13 @@ async def _chat(config: "NodeConfig", profile: "Profile", *, prompt: bool) -> in
             session = Session(node, say, note)
             if await session.start():
                 await run_terminal(session, profile.typed_lines_path)
+                await session.tell_what_waits()
         else:
             plain = Plain(forced=prompt)
             session = Session(node, plain.say, plain.note)
             if await session.start():
                 await run_plain(session, plain)
+                await session.tell_what_waits()
     if session.not_registered is not None:
         return cli.exit_status(session.not_registered)
     return 1 if session.failed else 0

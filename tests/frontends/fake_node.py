@@ -35,6 +35,7 @@ class FakeNode:
         self.conversations: dict[Name, list[Message]] = {}
         self.sends: list[tuple[tuple[str, ...], str]] = []
         self.reads: list[tuple[str, int]] = []
+        self.waits_for: Sequence[Name] = ()
         self.deletes: list[str] = []
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 
@@ -95,6 +96,10 @@ class FakeNode:
         self._raise("conversation")
         found = [one for one in self.conversations.get(peer, []) if one.position > after]
         return found[: self.page_size]
+
+    async def waiting(self) -> Sequence[Name]:
+        self._raise("waiting")
+        return self.waits_for
 
     async def delete_newest(self, peer: Name) -> DeleteOutcome:
         self.deletes.append(str(peer))

@@ -113,9 +113,23 @@ def test_a_registration_may_succeed_later() -> None:
     node = FakeNode(errors={"register": UNREACHABLE})
     face = seen(node, be_registered_later)
     assert face.facts == [f">>Registration failed! {NOT_REACHED}", ">>User registered in server!"]
-    assert len(face.notes) == 2
+    assert face.notes[0] == words.PLAIN_TEXT
+    assert face.notes[1] == words.KEEPS_TRYING
+    assert len(face.notes) == 3
     assert face.session.not_registered is None
     assert face.session.failed
+
+
+def test_what_waits_is_told_at_the_start() -> None:
+    """A message that has not left is still here, and it is said for whom."""
+
+    async def begin(face: Face) -> None:
+        assert await face.session.start()
+
+    node = FakeNode()
+    node.waits_for = (Name("bob"), Name("Carol"))
+    face = seen(node, begin)
+    assert face.notes[1:] == [words.still_waiting([Name("bob"), Name("Carol")])]
 
 
 # --- events --------------------------------------------------------------------------------------

@@ -126,3 +126,13 @@ def test_a_directory_may_end_before_its_people(tmp_path: Path) -> None:
         directory.stop_cleanly()
         alice.wait_for_note(directory.url, "does not answer")
         alice.leave()
+
+
+def test_a_name_comes_back_when_the_other_leaves(tmp_path: Path, directory: Directory) -> None:
+    """Who registered first is told, and is in the list again once the second has left."""
+    with chatting("bob", tmp_path / "first", directory) as first:
+        with chatting("bob", tmp_path / "second", directory) as second:
+            first.wait_for_note("somebody else registered your name")
+            second.leave()
+        first.wait_for_note("registered again")
+        assert registered(directory.address) == ["bob"]

@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final, assert_never
 
 from netchat.api import Event, MessageReceived, Node, Registered, SendOutcome, Sent
-from netchat.errors import DirectoryError, DirectoryUnreachable, NetChatError
+from netchat.errors import DirectoryError, DirectoryUnreachable, NetChatError, StoreUnavailable
 from netchat.frontends import commands, words
 from netchat.frontends.console import Plain
 from netchat.limits import LINE_BYTES_MAX
@@ -47,10 +47,20 @@ class Session:
         except NetChatError as error:
             self._fail(words.registration_failed(error))
             self.not_registered = error
-            return isinstance(error, DirectoryUnreachable)
-        self._out(words.REGISTERED)
-        await self.fetch_names()
+            if not isinstance(error, DirectoryUnreachable):
+                return False
+            self._note(words.KEEPS_TRYING)
+        else:
+            self._out(words.REGISTERED)
+            await self.fetch_names()
+        await self.tell_what_waits()
         return True
+
+    async def tell_what_waits(self) -> None:
+        """Say for whom something waits here, when somebody comes and when somebody goes."""
+        with contextlib.suppress(StoreUnavailable):  # READ says what is wrong with the disk
+            if waiting := await self._node.waiting():
+                self._note(words.still_waiting(waiting))
 
     async def fetch_names(self) -> tuple[str, ...]:
         """Return who is present, as far as is known; for Tab."""

@@ -48,6 +48,13 @@ PLAIN_TEXT: Final = (
 STILL_BUSY: Final = f"netchat: still busy; a command takes {SEND_WAIT_S:.0f} seconds at most."
 
 
+KEEPS_TRYING: Final = "netchat: you can read and write meanwhile; NetChat keeps trying to register."
+
+
+def still_waiting(peers: Sequence[Name]) -> str:
+    return f"netchat: what you sent to {_joined(peers)} still waits here, to be sent when possible."
+
+
 def listening(host: str, port: int) -> str:
     return f"listening on http://{f'[{host}]' if ':' in host else host}:{port}"
 
@@ -147,11 +154,11 @@ def event_note(event: Event) -> str | None:
             return f"netchat: registered again at {DisplayText(url)}."
         case DirectoryLost(url=url):
             at = DisplayText(url)
-            return f"netchat: the directory at {at} does not answer; looking for another."
+            return f"netchat: the directory at {at} does not answer; NetChat keeps trying."
         case NameMoved():
             return (
-                "netchat: somebody else registered your name from another address, so others"
-                " no longer reach you; leave and choose another name."
+                "netchat: somebody else registered your name from another address, so others do not"
+                " reach you now; you get it back when they leave, or choose another name."
             )
         case DeleteIgnored(peer=peer, source=source, reason="other-source"):
             return (

@@ -194,6 +194,9 @@ class ChatNode:
     async def conversation(self, peer: Name, after: int = 0) -> Sequence[Message]:
         return await self._worker.ask(lambda pump: pump.page(peer, after, PAGE_MESSAGES_MAX))
 
+    async def waiting(self) -> Sequence[Name]:
+        return await self._worker.ask(lambda pump: pump.waiting())
+
     async def delete_newest(self, peer: Name) -> DeleteOutcome:
         change_id = self._clock.new_id()
         waiting = self._deletes[change_id] = _Delete(peer)

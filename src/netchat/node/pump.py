@@ -148,6 +148,11 @@ class Pump:
         with translated_errors():
             return self._history.page(peer, after, limit)
 
+    def waiting(self) -> Sequence[Name]:
+        """Read for whom something still waits here."""
+        with translated_errors():
+            return [item.peer for item in self._outbox.heads()]
+
     def state(self, message_id: MessageId) -> tuple[MessageState, str | None] | None:
         """Read what became of a message of ours (``History.state``)."""
         with translated_errors():

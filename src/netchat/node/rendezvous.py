@@ -216,11 +216,11 @@ class Rendezvous:
         try:
             await self._come_back()
         except DirectoryRefused as refusal:
-            if refusal.status == 409:
-                self._wanted = False
-                self._tell(NameMoved(client.url))
-            else:
+            if refusal.status != 409:
                 self._note_loss(client)
+            elif not self._lost:
+                self._lost = True  # a later beat takes the name back when the other has left
+                self._tell(NameMoved(client.url))
         except InvalidAddress:
             self._note_loss(client)
         except DirectoryUnreachable:
