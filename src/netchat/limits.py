@@ -38,6 +38,8 @@ HAND_OVER_TIMEOUT_S: Final = 5.0
 CLOSE_WAIT_S: Final = 0.5
 """How long we watch for a reset after the last byte. A NetChat peer closes after its commit, in
 milliseconds; some classic clients never close, and their sender must not wait for ever."""
+ANSWER_BYTES_MAX: Final = 65_536
+"""A classic receiver answers nothing; of one that talks back, this much is read and ignored."""
 
 # --- the outbox ----------------------------------------------------------------------------------
 RETRY_MS_MIN: Final = 1_000

@@ -480,3 +480,17 @@ def test_a_running_chat_outlives_an_update(ready: Path) -> None:
         output, errors = chat.communicate("hello\n", timeout=LIMIT_S)
     assert output == f"hello\n{ready / 'src' / 'netchat' / 'later.py'}\n"
     assert errors == ""
+
+
+@pytest.mark.slow
+def test_code_in_the_directory_one_stands_in_is_not_run(project: Path, tmp_path: Path) -> None:
+    """Somebody else may write there: neither a first nor a later start imports from it."""
+    good = good_python(tmp_path / "good")
+    trap = tmp_path / "trap"
+    trap.mkdir()
+    for name in ("netchat", "ensurepip", "venv"):
+        (trap / f"{name}.py").write_text("raise SystemExit('trapped')\n")
+    for _ in range(2):
+        done = start(project, "hello", path=good, cwd=trap)
+        assert "trapped" not in done.stdout + done.stderr
+        assert (done.returncode, done.stdout) == (0, "['hello']\n")

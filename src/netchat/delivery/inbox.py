@@ -83,7 +83,7 @@ def delete_requested(
         StoreChange(request.change_id, request.peer, newest.message_id),
         EraseMessage(newest.message_id),
     ]
-    if newest.state in NEVER_ARRIVED:
+    if newest.state in NEVER_ARRIVED or newest.is_shadowed:
         outcome = DeleteOutcome.LOCAL
     elif newest.state is MessageState.QUEUED and not outbox.is_in_flight(
         newest.message_id, request.peer

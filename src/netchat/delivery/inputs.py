@@ -165,11 +165,15 @@ Identified = SendRequested | DeleteRequested | TextArrived | DeleteArrived
 
 @dataclass(frozen=True, slots=True)
 class NewestMessage:
-    """The newest message of one direction that is not deleted; ``source`` of a received one."""
+    """The newest message of one direction that is not deleted; ``source`` of a received one.
+
+    ``is_shadowed``: a newer one of ours ended in FAILED, so the peer may have that one, too.
+    """
 
     message_id: MessageId
     state: MessageState
     source: str | None
+    is_shadowed: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,6 +111,15 @@ class _Connection(web.RequestHandler):
         self.close()
         return True
 
+    async def start(self) -> None:
+        """Serve the connection; when aiohttp trips over a request, the connection ends with it."""
+        try:
+            await super().start()
+        except Exception as error:
+            log.error("connection failed: %r", error)
+            if self.transport is not None:
+                self.transport.abort()
+
     def handle_error(
         self,
         request: web.BaseRequest,

@@ -177,6 +177,7 @@ class Session:
         while page := await self._node.conversation(peer, after):
             for message in page:
                 self._out(words.conversation_line(message))
+                await asyncio.sleep(0)  # a long conversation must not hold up what arrives
             after = page[-1].position
         return after > 0
 

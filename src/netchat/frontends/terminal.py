@@ -1,6 +1,7 @@
 """The prompt on a real terminal: editing, history, Tab, and a line that survives arrivals."""
 
 import asyncio
+import contextlib
 import signal
 from collections.abc import AsyncGenerator
 from pathlib import Path
@@ -61,7 +62,8 @@ class _History(FileHistory):
 
     def append_string(self, string: str) -> None:
         if string and not string.startswith(" "):
-            super().append_string(string)
+            with contextlib.suppress(OSError):  # a full disk must not end the session
+                super().append_string(string)
 
 
 class _Completer(Completer):

@@ -116,7 +116,7 @@ def _joined(parts: Sequence[Name | DisplayText]) -> str:
 
 
 _SEND_REASONS: Final = {
-    "reset": "{peer} closed the connection without taking it",
+    "reset": "{peer} broke the connection off; it may or may not have arrived",
     "timeout": "the connection to {peer} broke on the way; it may or may not have arrived",
     "broken": "the connection to {peer} broke on the way; it may or may not have arrived",
     "deleted": "it was deleted before it left",

@@ -32,6 +32,7 @@ from netchat.delivery.inputs import (
 from netchat.errors import DirectoryError, DirectoryUnreachable, StoreUnavailable
 from netchat.limits import (
     ARRIVALS_WAITING_MAX,
+    CLOSE_WAIT_S,
     EVENTS_WAITING_MAX,
     EXIT_WAIT_S,
     PAGE_MESSAGES_MAX,
@@ -82,6 +83,7 @@ class ChatNode:
             config.name, tasks, self._clock, self._worker.submit, self._rendezvous.locate
         )
         self._arrivals: dict[MessageId, Arrival] = {}
+        self._arrived_s: dict[MessageId, float] = {}
         self._sends: dict[MessageId, _Waiting] = {}
         self._deletes: dict[MessageId, _Delete] = {}
         self._early: list[Event] = []
@@ -235,6 +237,7 @@ class ChatNode:
             return
         arrival_id = self._clock.new_id()
         self._arrivals[arrival_id] = arrival
+        self._arrived_s[arrival_id] = asyncio.get_running_loop().time()
         match message:
             case ClassicText(sender, text):
                 self._worker.submit(TextArrived(arrival_id, sender, text, arrival.source))
@@ -257,6 +260,7 @@ class ChatNode:
                 ):
                     self._courier.carry_out(effect)
                 case effects.Settle(arrival_id):
+                    self._arrived_s.pop(arrival_id, None)
                     if (arrival := self._arrivals.pop(arrival_id, None)) is not None:
                         arrival.settle()
                 case _:
@@ -275,14 +279,23 @@ class ChatNode:
                 if (waiting := self._deletes.get(change_id)) is not None:
                     waiting.here.set_exception(refused.error)
             case TextArrived(arrival_id=arrival_id) | DeleteArrived(arrival_id=arrival_id):
-                if (arrival := self._arrivals.pop(arrival_id, None)) is not None:
-                    arrival.turn_away()
+                self._arrival_refused(arrival_id, refused.event)
             case Connected(item_id=item_id, peer=peer):
                 self._courier.abandon(item_id)
                 self._worker.submit(HandOverBroke(item_id, peer, refused.error.code))
             case event:
                 loop = asyncio.get_running_loop()
                 loop.call_later(STORE_RETRY_S, self._worker.submit, event)
+
+    def _arrival_refused(self, arrival_id: MessageId, event: TextArrived | DeleteArrived) -> None:
+        """Turn the sender away while it still looks; later it takes its message for sent, so the
+        message is offered to the disk again until it is there."""
+        loop = asyncio.get_running_loop()
+        if loop.time() - self._arrived_s[arrival_id] > CLOSE_WAIT_S / 2:
+            loop.call_later(STORE_RETRY_S, self._worker.submit, event)
+            return
+        del self._arrived_s[arrival_id]
+        self._arrivals.pop(arrival_id).turn_away()
 
     def _notice(self, notice: effects.Notice) -> None:
         match notice:

@@ -99,14 +99,21 @@ class History:
     def newest(self, peer: Name, *, outgoing: bool) -> NewestMessage | None:
         """Return the newest message of one direction that is not deleted."""
         row = self._connection.execute(
-            "SELECT message_id, state, source FROM message"
+            "SELECT message_id, state, source, position FROM message"
             " WHERE peer = ? AND outgoing = ? AND deleted_ms IS NULL"
             " ORDER BY position DESC LIMIT 1",
             (peer.key, int(outgoing)),
         ).fetchone()
         if row is None:
             return None
-        return NewestMessage(MessageId(row[0]), MessageState(row[1]), row[2])
+        message_id, state, source, position = row
+        shadow = self._connection.execute(
+            "SELECT 1 FROM message WHERE peer = ? AND outgoing AND position > ? AND state = ?",
+            (peer.key, position, MessageState.FAILED.value),
+        ).fetchone()
+        return NewestMessage(
+            MessageId(message_id), MessageState(state), source, outgoing and shadow is not None
+        )
 
     def has_peer(self, peer: Name) -> bool:
         row = self._connection.execute(

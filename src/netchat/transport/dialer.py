@@ -9,7 +9,7 @@ import errno
 import socket
 from typing import Final
 
-from netchat.limits import CLOSE_WAIT_S, DIAL_TIMEOUT_S, HAND_OVER_TIMEOUT_S
+from netchat.limits import ANSWER_BYTES_MAX, CLOSE_WAIT_S, DIAL_TIMEOUT_S, HAND_OVER_TIMEOUT_S
 from netchat.model import Address
 
 _ANYWHERE: Final = "192.0.2.1"
@@ -65,8 +65,10 @@ class Connection:
         """Return at the end of the peer's half, or after a while; what it says is ignored."""
         try:
             async with asyncio.timeout(CLOSE_WAIT_S):
-                while await loop.sock_recv(self._socket, 1024):
-                    pass
+                left = ANSWER_BYTES_MAX
+                while left > 0 and (answer := await loop.sock_recv(self._socket, 1024)):
+                    left -= len(answer)
+                    await asyncio.sleep(0)  # who talks without end must not keep the loop
         except TimeoutError:
             return
 
