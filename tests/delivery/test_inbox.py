@@ -172,6 +172,15 @@ def test_a_message_that_was_sent_is_deleted_on_both_sides() -> None:
     ]
 
 
+def test_a_message_behind_one_of_unknown_outcome_is_deleted_here_only() -> None:
+    """The peer may have the newer one, and would delete that."""
+    newest = NewestMessage(MESSAGE, MessageState.SENT, None, is_shadowed=True)
+    assert inbox.delete_requested(NOW, Outbox(), REQUEST, newest, seen=False) == [
+        *ERASED,
+        DeleteProgressed(CHANGE, BOB, DeleteOutcome.LOCAL),
+    ]
+
+
 @pytest.mark.parametrize("state", [MessageState.FAILED, MessageState.EXPIRED])
 def test_a_message_that_may_not_have_arrived_is_deleted_here_only(state: MessageState) -> None:
     """A classic delete means the newest message there, which may be an older one."""

@@ -145,6 +145,18 @@ def test_newest_passes_over_tombstones_and_the_other_direction(history: History)
     assert history.newest(BOB, outgoing=True) == NewestMessage(an_id(1), MessageState.QUEUED, None)
 
 
+def test_newest_is_shadowed_by_a_newer_message_of_unknown_outcome(history: History) -> None:
+    """The peer may have the newer one, and a classic delete would hit that."""
+    history.add_own(an_id(1), BOB, "one", 1)
+    history.add_own(an_id(2), BOB, "two", 2)
+    history.set_state(an_id(2), MessageState.FAILED, "interrupted")
+    newest = history.newest(BOB, outgoing=True)
+    assert newest == NewestMessage(an_id(2), MessageState.FAILED, None, is_shadowed=False)
+    history.erase(an_id(2), 3)
+    newest = history.newest(BOB, outgoing=True)
+    assert newest == NewestMessage(an_id(1), MessageState.QUEUED, None, is_shadowed=True)
+
+
 def test_seen_knows_messages_and_changes_deleted_or_not(history: History) -> None:
     """Whatever is offered twice counts once, for ever."""
     history.add_own(an_id(1), BOB, "one", 1)

@@ -83,7 +83,8 @@ def delete_requested(
         StoreChange(request.change_id, request.peer, newest.message_id),
         EraseMessage(newest.message_id),
     ]
-    if newest.state in NEVER_ARRIVED or newest.is_shadowed:
+    is_shadowed = newest.is_shadowed and newest.state is MessageState.SENT
+    if newest.state in NEVER_ARRIVED or is_shadowed:
         outcome = DeleteOutcome.LOCAL
     elif newest.state is MessageState.QUEUED and not outbox.is_in_flight(
         newest.message_id, request.peer
