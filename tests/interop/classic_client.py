@@ -118,18 +118,19 @@ def ask_directory(
 
 
 def wait_until_closed(connection: socket.socket) -> None:
-    """End our half, then wait for the receiver to close, which it does once it has stored.
+    """End our half, then wait for the receiver to close in peace, once it has stored."""
+    connection.shutdown(socket.SHUT_WR)
+    answer = read_to_end(connection)
+    assert answer == b"", f"a classic message has no answer, yet came {answer!r}"
 
-    What is no message may be answered by a reset instead: nothing was stored.
-    """
+
+def wait_until_dropped(connection: socket.socket) -> None:
+    """Like `wait_until_closed`, for what is no message: a reset says that nothing was stored."""
     try:
-        connection.shutdown(socket.SHUT_WR)
-        answer = read_to_end(connection)
+        wait_until_closed(connection)
     except OSError as error:
         if error.errno not in (errno.ECONNRESET, errno.EPIPE, errno.ENOTCONN):
             raise
-        return
-    assert answer == b"", f"a classic message has no answer, yet came {answer!r}"
 
 
 class ClassicClient:
@@ -238,13 +239,19 @@ class ClassicClient:
         *,
         one_byte_at_a_time: bool = False,
         until_closed: bool = False,
+        until_dropped: bool = False,
         source_host: str = "127.0.0.1",
     ) -> None:
-        """Send exactly these bytes to `name`; with `until_closed`, return once they are stored."""
+        """Send exactly these bytes to `name`; with `until_closed`, return once they are stored.
+
+        With `until_dropped`, for what is no message, return once the receiver is done with it.
+        """
         with self.connection_to(name, source_host) as connection:
             write(connection, data, one_byte_at_a_time=one_byte_at_a_time)
             if until_closed:
                 wait_until_closed(connection)
+            if until_dropped:
+                wait_until_dropped(connection)
 
     @contextmanager
     def connection_to(self, name: str, source_host: str = "127.0.0.1") -> Iterator[socket.socket]:

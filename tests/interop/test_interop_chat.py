@@ -547,7 +547,7 @@ def test_what_is_no_whole_message_is_dropped(
         b"DELETE_MESSAGE:nobody",
         b"GET / HTTP/1.1\r\nHost: x\r\n\r\n",
     ):
-        bob.send_bytes("alice", data, until_closed=True)
+        bob.send_bytes("alice", data, until_dropped=True)
     bob.send("alice", "whole")
     alice.expect(FROM_BOB)
     alice.ask("READ bob", ">>whole - bob")
