@@ -9,17 +9,29 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Protocol
 
-from netchat.model import DeleteOutcome, DisplayText, Message, MessageId, Name
+from netchat.model import (
+    Contact,
+    DeleteOutcome,
+    DisplayText,
+    Message,
+    MessageId,
+    Name,
+    PeerId,
+    TrustState,
+)
 
 
 class SendOutcome(Enum):
     """What a send came to when it returned.
 
-    SENT every byte went to the peer; QUEUED it waits on this disk and is tried again; FAILED it
-    will not be tried again (``reason``); NO_SUCH_PERSON nothing was kept, because nobody of that
-    name was ever registered.
+    DELIVERED it is on the peer's disk; STORED it lies sealed in the peer's mailbox, and here;
+    SENT every byte went to a classic peer, which confirms nothing; QUEUED it waits on this disk
+    and is tried again; FAILED it will not be tried again (``reason``; with ``classic-not-allowed``
+    nothing was kept); NO_SUCH_PERSON nothing was kept, because nobody of that name is known.
     """
 
+    DELIVERED = "delivered"
+    STORED = "stored"
     SENT = "sent"
     QUEUED = "queued"
     FAILED = "failed"
@@ -41,11 +53,12 @@ class Sent:
 
 @dataclass(frozen=True, slots=True)
 class MessageReceived:
-    """A message is in the history; who it says it is from is a claim of its sender."""
+    """A message is in the history. From a classic peer (``unverified``) its sender is a claim."""
 
     message_id: MessageId
-    peer: Name
+    peer: Contact
     text: DisplayText
+    unverified: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +66,21 @@ class MessageDeleted:
     """``peer`` deleted one of its messages here."""
 
     message_id: MessageId
-    peer: Name
+    peer: Contact
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteIgnored:
     """Somebody at ``source`` wanted to delete a message of ``peer``; ``reason`` why it stayed."""
 
-    peer: Name
+    peer: Contact
     source: str
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class QueuedMessageEnded:
-    """A message whose send had returned QUEUED is now SENT or FAILED; never cancelled ones."""
+    """A message whose send had returned QUEUED came further, or ended; never cancelled ones."""
 
     sent: Sent
 
@@ -78,6 +91,53 @@ class QueuedDeleteEnded:
 
     peer: Name
     outcome: DeleteOutcome
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesMissing:
+    """``count`` messages of ``peer`` never came here, although ``peer`` holds them for delivered.
+
+    It happens when one side went back to an older state of its disk.
+    """
+
+    peer: Name
+    count: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyChanged:
+    """Another key came under the name of ``peer``: nothing goes there or is taken from there until
+    a person decides. The numbers are the safety numbers of both keys with ours."""
+
+    peer: Name
+    was_verified: bool
+    old_number: str
+    new_number: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRotated:
+    """``peer`` moved to a new key, and the old key signed for it: the pin moved along."""
+
+    peer: Name
+
+
+@dataclass(frozen=True, slots=True)
+class RecordSuspicious:
+    """The directory gave a record of ``peer`` that cannot be: ``rollback`` (older than one seen) or
+    ``equivocation`` (another one under the same number). It was not used."""
+
+    peer: Name
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class MessagesHeld:
+    """``count`` messages that another key sent under the name of ``peer`` wait, unread, for a
+    person to decide on that key."""
+
+    peer: Name
+    count: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,11 +181,48 @@ Event = (
     | DeleteIgnored
     | QueuedMessageEnded
     | QueuedDeleteEnded
+    | MessagesMissing
+    | KeyChanged
+    | KeyRotated
+    | RecordSuspicious
+    | MessagesHeld
     | Registered
     | DirectoryLost
     | NameMoved
     | EventsMissed
 )
+
+
+# --- who is who ----------------------------------------------------------------------------------
+
+
+class TrustDecision(Enum):
+    """What a person may decide about a name.
+
+    ACCEPT the new key that came under it, from now on; REFUSE that key, and keep the old one;
+    ALLOW_CLASSIC plain text to it, while it has no key; FORGET everything but the conversation.
+    """
+
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+    ALLOW_CLASSIC = "classic"
+    FORGET = "forget"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Person:
+    """What this profile holds of ``name``. The numbers are safety numbers, equal on both sides.
+
+    ``pending_number`` belongs to another key that came under this name and waits for a decision.
+    """
+
+    name: Name
+    state: TrustState
+    key: PeerId | None = None
+    number: str | None = None
+    pending_key: PeerId | None = None
+    pending_number: str | None = None
+    classic_allowed: bool = False
 
 
 class Node(Protocol):
@@ -134,6 +231,11 @@ class Node(Protocol):
     @property
     def name(self) -> Name:
         """Who this node is."""
+        ...
+
+    @property
+    def key(self) -> PeerId:
+        """The key of this node's profile."""
         ...
 
     async def register(self) -> None:
@@ -157,14 +259,17 @@ class Node(Protocol):
         ``SEND_WAIT_S`` is QUEUED. A name that stands twice in ``recipients`` is served once.
 
         Raises:
-            TextTooLong: nothing was sent to anybody.
+            TextTooLong: no peer can receive it; nothing was sent to anybody.
         """
         ...
 
-    async def conversation(self, peer: Name, after: int = 0) -> Sequence[Message]:
-        """Return the next page of messages with ``peer`` behind position ``after``, oldest first.
+    async def conversation(
+        self, peer: Contact, after: tuple[int, MessageId] | None = None
+    ) -> Sequence[Message]:
+        """Return the next page of messages with ``peer``, oldest first.
 
-        An empty page is the end. Raises StoreUnavailable.
+        ``after`` is the ``(hlc, message_id)`` of the last one seen. An empty page is the end.
+        Raises StoreUnavailable.
         """
         ...
 
@@ -176,6 +281,40 @@ class Node(Protocol):
         """Delete the newest own message to ``peer`` here, and try to tell the peer.
 
         Raises StoreUnavailable: nothing was deleted.
+        """
+        ...
+
+    async def delete(self, message_id: MessageId) -> DeleteOutcome:
+        """Delete an own message of any age, as ``delete_newest``. Raises StoreUnavailable."""
+        ...
+
+    async def person(self, name: Name) -> Person:
+        """Return what is held of a name. Raises StoreUnavailable."""
+        ...
+
+    async def people(self) -> Sequence[Person]:
+        """Return everybody with a pin. Raises StoreUnavailable."""
+        ...
+
+    async def verify(self, name: Name, proof: str) -> Person:
+        """Mark the key of ``name`` as compared by a person.
+
+        ``proof`` is what was compared: the safety number (spaces do not matter), or the text
+        ``netchat:1:NAME:KEY`` of the other side.
+
+        Raises:
+            NoKey: no key is pinned for this name.
+            KeyMismatch: ``proof`` belongs to another key.
+            StoreUnavailable: nothing was changed.
+        """
+        ...
+
+    async def trust(self, name: Name, decision: TrustDecision) -> Person:
+        """Carry out what a person decided.
+
+        Raises:
+            NoKey: ACCEPT or REFUSE, and no new key waits.
+            StoreUnavailable: nothing was changed.
         """
         ...
 

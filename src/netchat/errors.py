@@ -4,13 +4,24 @@
     ├── LocalError                you asked for something that cannot be
     │   ├── InvalidName           not a name of the grammar, or a reserved one
     │   ├── InvalidAddress        not HOST:PORT, or an address nobody can be reached at
+    │   ├── InvalidKey            not the text or the bytes of a key
     │   ├── InvalidUrl            not the http:// address of a directory
-    │   ├── TextTooLong           longer than a classic client can receive
+    │   ├── TextTooLong           longer than the peer can receive
     │   ├── AddressInUse          somebody else listens there already
     │   └── ProfileInUse          another process owns this profile
     ├── RemoteError               a peer or a directory sent something that breaks the rules
     │   ├── MalformedMessage      not a whole classic message
-    │   └── MalformedBody         not a body that the directory protocol knows
+    │   ├── MalformedBody         not a body that the directory protocol knows
+    │   ├── MalformedFrame        not a frame of the link
+    │   ├── MalformedRecord       not a record, or not one that may stand
+    │   ├── BadSignature          not signed by the key that it claims
+    │   └── BadEnvelope           not a sealed message that we can open
+    ├── TrustError                a key is not what it has to be for what was asked
+    │   ├── NoKey                 no key is pinned for this name
+    │   └── KeyMismatch           the key or number given is not the one that is pinned
+    ├── IdentityError
+    │   ├── IdentityLocked        the identity file needs a passphrase, or another one
+    │   └── IdentityUnreadable    the identity file is damaged, no key of ours, or open to others
     ├── DirectoryError
     │   ├── DirectoryUnreachable  no answer, or an answer that no directory gives
     │   └── DirectoryRefused      it answered, and said no
@@ -60,6 +71,16 @@ class InvalidAddress(LocalError):
         self.reason = reason
 
 
+class InvalidKey(LocalError):
+    """``text`` is not the key of anybody."""
+
+    code = "invalid-key"
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.text = text
+
+
 class InvalidUrl(LocalError):
     """``url`` is not the ``http://HOST:PORT`` of a directory."""
 
@@ -71,7 +92,7 @@ class InvalidUrl(LocalError):
 
 
 class TextTooLong(LocalError):
-    """The whole message would have ``size`` bytes; a classic client reads ``size_max``."""
+    """The whole message would have ``size`` bytes; the peer reads ``size_max``."""
 
     code = "too-long"
 
@@ -121,6 +142,71 @@ class MalformedBody(RemoteError):
     """What came over HTTP is not a body of the directory protocol."""
 
 
+class MalformedFrame(RemoteError):
+    """What came over a link is not a frame that may come there."""
+
+
+class MalformedRecord(RemoteError):
+    """What should be a signed record or request is none, or says what may not stand."""
+
+
+class BadSignature(RemoteError):
+    """The signature does not fit the key that it claims to be from."""
+
+    def __init__(self) -> None:
+        super().__init__("bad-signature")
+
+
+class BadEnvelope(RemoteError):
+    """A sealed message cannot be opened, or what is inside is not what it claims to be."""
+
+
+class TrustError(NetChatError):
+    """What was asked of ``name`` does not fit the key that is pinned for it."""
+
+    code = "identity-refused"
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
+class NoKey(TrustError):
+    """No key is pinned for ``name``, or none waits to be decided on."""
+
+    code = "no-key"
+
+
+class KeyMismatch(TrustError):
+    """The key or the safety number given is not that of ``name``."""
+
+    code = "key-mismatch"
+
+
+class IdentityError(NetChatError):
+    """Something about the file at ``path`` that holds who we are."""
+
+    code = "identity"
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(path, reason)
+        self.path = path
+        self.reason = reason
+
+
+class IdentityLocked(IdentityError):
+    """It is locked: ``passphrase-needed``, ``wrong-passphrase``, or ``no-terminal`` to ask at."""
+
+    code = "identity-locked"
+
+
+class IdentityUnreadable(IdentityError):
+    """It cannot be used: ``damaged``, ``not-ed25519``, ``too-many-rounds``, ``open-to-others`` or
+    ``in-use``."""
+
+    code = "identity-unreadable"
+
+
 class DirectoryError(NetChatError):
     """The directory at ``url`` could not do what was asked, because of ``reason``."""
 
@@ -139,13 +225,18 @@ class DirectoryUnreachable(DirectoryError):
 
 
 class DirectoryRefused(DirectoryError):
-    """It answered with ``status``, which is not 200."""
+    """It answered with ``status``, which is not 200.
+
+    ``reason`` is its sentence for people; ``refusal`` its code (docs/spec/directory.md), empty
+    from a classic directory.
+    """
 
     code = "directory-refused"
 
-    def __init__(self, url: str, reason: str, status: int) -> None:
+    def __init__(self, url: str, reason: str, status: int, refusal: str = "") -> None:
         super().__init__(url, reason)
         self.status = status
+        self.refusal = refusal
 
 
 class StoreError(NetChatError):

@@ -20,6 +20,118 @@ SEGMENT_BYTES_MIN: Final = 536
 CLASSIC_SPACES_MAX: Final = 8
 """Spaces allowed between the colon and the first quote: one is written, more are forgiven."""
 
+# --- the link (docs/spec/link.md, docs/spec/frames.md) -------------------------------------------
+TEXT_BYTES_MAX: Final = 65_536
+"""One message between nodes, as UTF-8: a long log pasted; larger things are files."""
+FRAME_BYTES_BEFORE_HELLO_MAX: Final = 65_536
+"""A stranger's first frame is its record: 2 KiB; this is what one costs in memory until then."""
+FRAME_BYTES_MAX: Final = 1_024 * 1_024
+"""After HELLO: a full batch of items, or the largest single message with room to spare."""
+FRAME_ITEMS_MAX: Final = 256
+"""Items in one frame: one engine step and one commit (research/engine.md: larger gains nothing)."""
+RANGES_MAX: Final = 1_024
+"""Ranges in one receipt, and holes in what one peer sent us, before the rest has to come again."""
+SEQ_MAX: Final = 2**53 - 1
+"""Numbers of an outbox: exact in every language that a peer may be written in."""
+HLC_BITS_COUNTER: Final = 12
+"""A hybrid logical clock is milliseconds since 1970, shifted by this, plus a counter."""
+HLC_AHEAD_MS_MAX: Final = 400 * 86_400_000
+"""How far a peer's clock is followed ahead of ours: beyond a year wrong, its messages sort late."""
+LINK_HELLO_S: Final = 5.0
+"""From the first byte of a link to its HELLO: two round trips and a busy machine."""
+LINK_PING_S: Final = 20.0
+"""Silence after which the other end is asked whether it lives."""
+LINK_SILENCE_S: Final = 40.0
+"""Silence after which it does not: two pings unanswered."""
+CODE_CHARS_MAX: Final = 32
+"""A result, the reason of a BYE, or a capability: a word or three, with dashes."""
+LINKS_MAX: Final = 2_048
+"""Links of one node: 64 KiB each (bench/links.py), so 128 MiB; a large lecture hall is 300."""
+LINKS_HALF_OPEN_MAX: Final = 128
+"""Links before HELLO, all strangers together: a handshake is 1 ms of CPU, so 5 s of backlog."""
+LINKS_HALF_OPEN_PER_ADDRESS_MAX: Final = 16
+"""The same from one address: one machine with several profiles, or a home behind one address."""
+HANDSHAKES_PER_ADDRESS_S_MAX: Final = 20.0
+"""New links a second from one address, in bursts of twice that; 2 % of a core each."""
+HANDSHAKES_BYTES_MAX: Final = 65_536
+"""TLS bytes before the handshake ends: certificates of ours have 300 bytes."""
+LINK_WRITE_BYTES_MAX: Final = 1_024 * 1_024
+"""Bytes waiting to be written to one peer before its window closes."""
+LINK_DEAF_BYTES_MAX: Final = 8 * 1_024 * 1_024
+"""The same, for a peer that keeps asking and never reads the answers: twice what a window holds."""
+LINK_BARREN_BYTES_MAX: Final = 65_536
+"""TLS bytes in a row without any of ours inside: a whole record has 16 KiB, a key update 27 bytes.
+OpenSSL counts no key updates."""
+WINDOW_ITEMS_MAX: Final = 4_096
+"""Items on a link without a receipt: 25,000/s over a round trip of 160 ms."""
+WINDOW_BYTES_MAX: Final = 4 * 1_024 * 1_024
+"""The same in bytes of text."""
+IDENTITY_FILE_BYTES_MAX: Final = 16_384
+"""An OpenSSH key file has 400 bytes."""
+PASSPHRASE_ROUNDS: Final = 64
+"""bcrypt rounds of a locked identity: half a second (research/security.md section 2)."""
+PASSPHRASE_ROUNDS_MAX: Final = 1_024
+"""Of a file that is imported: 8 s; a hostile one could else keep the machine busy for days."""
+
+# --- sealed mail (docs/spec/mail.md) -------------------------------------------------------------
+ENVELOPE_BYTES_MAX: Final = 128 * 1_024
+"""One sealed message: the longest text, padded, with its seal."""
+ENVELOPE_ITEMS_MAX: Final = 64
+"""Items that share an envelope; also bounds what one sealed batch of small messages reveals."""
+MAIL_TTL_MS: Final = 7 * 86_400_000
+"""design.md section 3: how long a mailbox keeps an envelope."""
+PREKEY_ROTATION_MS: Final = 86_400_000
+"""A new prekey daily while online (research/security.md section 4)."""
+PREKEY_GRACE_MS: Final = MAIL_TTL_MS + 86_400_000
+"""After it was superseded: what is still on its way may need its secret this long."""
+PREKEY_UNTIL_MS: Final = 30 * 86_400_000
+"""How long a record offers its prekey; past it mail waits in the sender's outbox."""
+MAILBOX_ENVELOPES_MAX: Final = 10_000
+"""Of one recipient."""
+MAILBOX_PER_DEPOSITOR_MAX: Final = 2_500
+"""Of one depositor to one recipient: no single neighbour fills a mailbox."""
+MAILBOX_BYTES_MAX: Final = 64 * 1_024 * 1_024
+"""Of one recipient: 10,000 short messages, sealed, have 23 MB. One depositor gets a quarter."""
+MAIL_BYTES_MAX: Final = 8 * 1_024**3
+"""Of a whole directory: keys are free, so only this keeps strangers from filling its disk."""
+MAIL_FETCH_MAX: Final = 64
+"""Envelopes in one answer to a fetch; PAGE_BYTES_MAX ends it sooner."""
+MAIL_SETTLE_S: Final = 10.0
+"""How long what was in an envelope may take to the disk before the mailbox keeps it for later."""
+HELD_MAX: Final = 1_000
+"""Items held because of a key that nobody decided on, all names together."""
+
+# --- records and names (docs/spec/records.md) ----------------------------------------------------
+RECORD_BYTES_MAX: Final = 8_192
+"""A record with a prekey has 1.9 KB; eight addresses and a second signature fit well."""
+RECORD_ADDRESSES_MAX: Final = 8
+RECORD_CAPABILITIES_MAX: Final = 16
+REQUEST_ARGUMENTS_MAX: Final = 8
+"""Of one signed request; none of ours has more than two."""
+NONCE_BYTES_MAX: Final = 64
+"""A nonce that a directory makes: time, random bytes and an HMAC with room to spare."""
+RECORD_AHEAD_MS_MAX: Final = 2 * 86_400_000
+"""How far ahead of the directory's clock a record may be issued: a wrong time zone, and more."""
+NONCE_LIFE_MS: Final = 60_000
+NONCES_SPENT_MAX: Final = 100_000
+"""Nonces remembered as used: 1,600 signed requests a second for their whole life."""
+CLAIMS_MAX: Final = 100_000
+"""Names that keys hold in one directory, as many as it lists; a record each, so 200 MB."""
+LOG_ENTRIES_MAX: Final = 1_000_000
+"""Of the name log, which only grows: ten for each name, and 200 MB."""
+LOG_PAGE_MAX: Final = 1_000
+LIST_PAGE_MAX: Final = 1_000
+PAGE_BYTES_MAX: Final = 512 * 1_024
+"""Records or envelopes in one answer: in 3 s over 2 Mbit/s, base64 and all."""
+LIVE_MAX: Final = 1_000
+"""Keys that wait for their mail at once, beside CONNECTIONS_MAX; above it they have to ask."""
+LIVE_PING_S: Final = 20.0
+"""Silence after which such a connection is asked whether it lives; half of it later it is cut."""
+LIVE_MESSAGE_BYTES_MAX: Final = 4_096
+"""What may come there is one signed request of 700 bytes."""
+SIGNED_BODY_BYTES_MAX: Final = 256 * 1_024
+"""A request with an envelope in base64, or a record."""
+
 # --- connections that others open to a node ------------------------------------------------------
 ARRIVALS_MAX: Final = 512
 """Open connections; above it the oldest makes room, so who is silent or slow blocks nobody."""
@@ -27,6 +139,13 @@ ARRIVAL_DEADLINE_S: Final = 5.0
 """From accept to the end of the message; a byte every 50 ms still brings a short one through."""
 ARRIVALS_WAITING_MAX: Final = 1_024
 """Whole messages that wait for the disk; above it senders are turned away and keep theirs."""
+CLAIM_CHECK_S: Final = 0.2
+"""How long the directory is asked whether a key holds the name of a classic text: its sender looks
+for ``CLOSE_WAIT_S`` whether the text is kept."""
+CLAIM_CHECKS_MAX: Final = 8
+"""Such questions at once: a flood of names must not become one at the directory."""
+CLAIMS_KEPT_S: Final = 30.0
+CLAIMS_KEPT_MAX: Final = 1_024
 LISTEN_BACKLOG: Final = 512
 """A classroom that sends at the same second; Linux caps it by net.core.somaxconn."""
 
@@ -45,6 +164,10 @@ ANSWER_BYTES_MAX: Final = 65_536
 RETRY_MS_MIN: Final = 1_000
 RETRY_MS_MAX: Final = 15_000
 """A peer that comes back gets its messages within this; an absent one costs a lookup as often."""
+RETRY_STORED_MS_MAX: Final = 120_000
+"""The same when all of it lies in the mailbox: its owner is woken, and comes to us."""
+ORPHANS_MS: Final = 90 * 24 * 3_600_000
+"""How long a delete waits for the message that it means (research/peers-features.md, D4)."""
 ADDRESS_AGE_MS_MAX: Final = 10 * 60_000
 """How old an address may be that is dialled because the directory does not answer. Ports change
 owners: an older one may be a stranger's, and classic messages are plain text."""

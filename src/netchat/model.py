@@ -6,6 +6,7 @@ A string that somebody else chose is only ever held as ``Name``, ``Address``, ``
 
 import re
 import unicodedata
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -13,7 +14,9 @@ from functools import total_ordering
 from ipaddress import AddressValueError, IPv4Address, ip_address
 from typing import Final
 
-from netchat.errors import InvalidAddress, InvalidName
+import msgspec
+
+from netchat.errors import InvalidAddress, InvalidKey, InvalidName
 from netchat.limits import FILE_NAME_BYTES_MAX, NAME_CHARS_MAX
 
 RESERVED_NAMES: Final = frozenset(
@@ -49,6 +52,69 @@ class Name:
 
     def __lt__(self, other: "Name") -> bool:
         return self.key < other.key
+
+
+@dataclass(frozen=True, slots=True)
+class ClaimedName:
+    """Who a classic text says it is from, when a key holds that name: shown and typed as ``~bob``.
+
+    What arrives in plain text under such a name has a conversation of its own, and never stands
+    among the messages of the one who holds the key (design.md section 5).
+    """
+
+    name: Name
+
+    @property
+    def key(self) -> str:
+        return f"~{self.name.key}"
+
+    @property
+    def shown(self) -> str:
+        return f"~{self.name.shown}"
+
+    def __str__(self) -> str:
+        return self.shown
+
+
+Contact = Name | ClaimedName
+"""Whom a conversation is with."""
+
+
+def parse_contact(text: str) -> Contact:
+    """Read ``bob`` or ``~bob``. Raises InvalidName."""
+    return ClaimedName(Name(text[1:])) if text.startswith("~") else Name(text)
+
+
+PEER_ID_BYTES: Final = 32
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PeerId:
+    """Who somebody is: the bytes of an Ed25519 public key (RFC 8032); ``str()`` is base64url.
+
+    Raises:
+        InvalidKey: not 32 bytes.
+    """
+
+    value: bytes
+
+    def __post_init__(self) -> None:
+        if len(self.value) != PEER_ID_BYTES:
+            raise InvalidKey(self.value.hex())
+
+    def __str__(self) -> str:
+        return urlsafe_b64encode(self.value).decode().rstrip("=")
+
+    @classmethod
+    def parse(cls, text: str) -> "PeerId":
+        """Read what ``str()`` gives, and nothing else: one key has one text. Raises InvalidKey."""
+        try:
+            peer_id = cls(urlsafe_b64decode(text + "="))
+        except ValueError:  # binascii.Error, and what is not ASCII
+            raise InvalidKey(text) from None
+        if str(peer_id) != text:
+            raise InvalidKey(text)
+        return peer_id
 
 
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
@@ -303,11 +369,16 @@ def _cut_file_name(name: str) -> str:
 class MessageState(Enum):
     """What we know of a message of our own; the words are those of design.md section 3.
 
-    A classic peer gives no receipt, so ``SENT`` is the best state towards it: every byte went to
-    the peer's socket. ``FAILED`` after the first byte means that nobody can know.
+    QUEUED on this disk; STORED sealed in the peer's mailbox as well; DELIVERED on the peer's disk;
+    READ the peer chose to tell that it was read. A classic peer gives no receipt, so SENT is the
+    best state towards it: every byte went to the peer's socket. Ends: FAILED, EXPIRED, CANCELLED.
+    A received message is RECEIVED.
     """
 
     QUEUED = "queued"
+    STORED = "stored"
+    DELIVERED = "delivered"
+    READ = "read"
     SENT = "sent"
     FAILED = "failed"
     EXPIRED = "expired"
@@ -316,36 +387,145 @@ class MessageState(Enum):
 
 
 class DeleteOutcome(Enum):
-    """What became of a delete: first where it stands here, then how the peer was told.
+    """What became of a delete: first where it stands here, then what the peer answered.
 
     NOTHING there was nothing to delete; CANCELLED the message had not left, so nobody need be told;
-    LOCAL gone here, and the peer is not told, because it may not have the message and a classic
-    delete would then hit an older one; QUEUED gone here, the peer is told next; SENT the peer was
-    told; UNKNOWN the connection broke while it was told; EXPIRED it could not be told in time.
+    QUEUED gone here, the peer is told next (D7 ``pending``); EXPIRED it could not be told in time.
+    From a peer with a key: APPLIED gone there too; KEPT marked as deleted there, its policy keeps
+    the text; REFUSED it did not obey. Towards a classic peer, which answers nothing (D7
+    ``unsupported``): SENT it was told; UNKNOWN the connection broke while it was told; LOCAL it is
+    not told, because it may not have the message and a classic delete would then hit an older one.
     """
 
     NOTHING = "nothing"
     CANCELLED = "cancelled"
-    LOCAL = "local"
     QUEUED = "queued"
+    APPLIED = "applied"
+    KEPT = "kept"
+    REFUSED = "refused"
+    EXPIRED = "expired"
     SENT = "sent"
     UNKNOWN = "unknown"
-    EXPIRED = "expired"
+    LOCAL = "local"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Message:
     """One row of a conversation. ``text`` is None once it is deleted.
 
-    ``position`` grows with every message of a profile and orders a conversation; ``at_ms`` is when
-    this machine stored it, in milliseconds since 1970. ``reason`` is the code of a failure.
+    ``hlc`` and then ``message_id`` order a conversation, alike on both sides. ``at_ms`` is when
+    this machine stored it, ``stored_ms``, ``delivered_ms``, ``read_ms`` and ``ended_ms`` are when a
+    message of our own came to those states, all in milliseconds since 1970. ``reason`` is the code
+    of a failure.
     """
 
-    position: int
     message_id: MessageId
-    peer: Name
+    peer: Contact
     outgoing: bool
     text: DisplayText | None
     state: MessageState
+    hlc: int
     at_ms: int
     reason: str | None = None
+    stored_ms: int | None = None
+    delivered_ms: int | None = None
+    read_ms: int | None = None
+    ended_ms: int | None = None
+    deleted_ms: int | None = None
+
+
+# --- what travels between two nodes --------------------------------------------------------------
+
+
+class ItemKind(Enum):
+    """What an item asks of the peer: take a text, delete a message, know that messages were read.
+
+    VOID asks nothing: its number belonged to a message that was cancelled before it left.
+    """
+
+    TEXT = "text"
+    DELETE = "delete"
+    READ = "read"
+    VOID = "void"
+
+
+class Item(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """One thing for one peer, as it travels in a frame or an envelope.
+
+    ``seq`` numbers what one outbox has for this peer, from 1, without holes. ``item_id`` is the id
+    of the message, or of the change. ``hlc`` is the sender's hybrid logical clock. ``text`` belongs
+    to TEXT, ``target`` to DELETE (the message it means); READ means everything up to ``hlc``.
+    """
+
+    seq: int
+    kind: ItemKind
+    item_id: MessageId
+    hlc: int
+    text: DisplayText | None = None
+    target: MessageId | None = None
+
+
+Ranges = tuple[tuple[int, int], ...]
+"""Numbers as ascending ranges that do not touch, both ends included: ((1, 5120), (5122, 5122))."""
+
+
+# --- who is who ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What somebody says about itself, under its own signature (research/security.md section 4).
+
+    ``prekey`` opens sealed mail until ``prekey_until_ms``; empty when no mail is wanted. ``seq``
+    grows with every record of this key. ``lease_s`` is how long the addresses hold.
+    """
+
+    name: Name
+    key: PeerId
+    addresses: tuple[Address, ...]
+    prekey: bytes
+    prekey_until_ms: int
+    capabilities: tuple[str, ...]
+    seq: int
+    issued_ms: int
+    lease_s: int
+
+
+@dataclass(frozen=True, slots=True)
+class SignedRecord:
+    """A record whose signature was checked, with the bytes that were signed, as they came.
+
+    ``rotated_from`` is the key that held the name before, when that key signed the record too.
+    """
+
+    record: Record
+    envelope: bytes
+    rotated_from: PeerId | None = None
+
+
+class TrustState(Enum):
+    """What we hold of a name. NONE nothing; CLASSIC only plain text is known; TOFU its first key
+    is pinned (trust on first use); VERIFIED a person compared that key."""
+
+    NONE = "none"
+    CLASSIC = "classic"
+    TOFU = "tofu"
+    VERIFIED = "verified"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pin:
+    """What this profile remembers of a name; the directory never sets it.
+
+    ``pending`` is another key that came under this name: nothing is sent to the name and nothing
+    taken from it until a person decides; ``refused`` is one that a person decided against.
+    ``record`` is the newest record of ``key``.
+    """
+
+    name: Name
+    state: TrustState = TrustState.NONE
+    key: PeerId | None = None
+    record: SignedRecord | None = None
+    pending: SignedRecord | None = None
+    refused: PeerId | None = None
+    classic_allowed: bool = False
