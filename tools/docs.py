@@ -27,6 +27,10 @@ TABLE = re.compile(
 )
 MARK = re.compile(r"^<!-- /?(?:vectors|limits)\b", re.MULTILINE)
 
+HEX = re.compile(r"([0-9a-f]{2})+")
+HEX_SHOWN_MAX = 512
+"""More characters than that nobody compares by eye; the file of vectors has them all."""
+
 Vector = dict[str, Any]
 
 
@@ -73,6 +77,13 @@ def code(text: str) -> str:
     return f"{fence}{room}{text}{room}{fence}".replace("|", "\\|")
 
 
+def hexadecimal(text: str) -> str:
+    """Return ``text`` as a code span; of a long one beginning, end and length are enough."""
+    if len(text) <= HEX_SHOWN_MAX:
+        return code(text)
+    return f"`{text[:32]}…{text[-32:]}` ({len(text) // 2:,} bytes)"
+
+
 def is_repeated(value: list[Any]) -> bool:
     """Tell whether ``value`` is a text that is put together from [text, times]."""
     return all(isinstance(part, list) and isinstance(part[-1], int) for part in value)
@@ -83,6 +94,8 @@ def cell(value: object, write: Callable[[str], str], between: str = "<br>") -> s
     match value:
         case True:
             return "yes"
+        case str() if HEX.fullmatch(value):
+            return hexadecimal(value)
         case str():
             return code(write(value))
         case int():
@@ -110,7 +123,7 @@ def cells(vector: Vector) -> dict[str, str]:
             case "name":
                 shown["name"] = value
             case "hex":
-                shown["bytes"] = f"hex {code(value)}"
+                shown["bytes"] = f"hex {hexadecimal(value)}"
             case "error":
                 shown["value"] = f"**{value}**"
             case "raw":

@@ -177,6 +177,8 @@ def test_a_text_in_a_table(text: str, shown: str) -> None:
         (True, "yes"),
         (3_600, "3,600"),
         ([], "(nothing)"),
+        ("0a" * 256, f"`{'0a' * 256}`"),
+        ("0a" * 1_000, f"`{'0a' * 16}…{'0a' * 16}` (1,000 bytes)"),
         ([["x", 1_015], ["y", 1]], "1,015 times `x` + `y`"),
         (["one", [["x", 2]]], "`one`<br>2 times `x`"),
         ([["alice", "192.0.2.7:1"]], "`alice` at `192.0.2.7:1`"),

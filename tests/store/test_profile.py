@@ -5,13 +5,14 @@ import fcntl
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
 
-from netchat.errors import ProfileInUse, StoreUnavailable
+from netchat.errors import IdentityUnreadable, ProfileInUse, StoreUnavailable
+from netchat.limits import IDENTITY_FILE_BYTES_MAX
 from netchat.store import profile as profile_module
 from netchat.store.database import open_database
 from netchat.store.profile import LOCK_FILE, Profile
@@ -144,6 +145,142 @@ def test_an_owner_that_did_not_say_who_it_is(path: Path) -> None:
         with pytest.raises(ProfileInUse) as caught:
             Profile(path)
     assert caught.value.pid == 0
+
+
+# --- the identity file ---------------------------------------------------------------------------
+
+
+def why_unreadable(profile: Profile) -> str:
+    with pytest.raises(IdentityUnreadable) as caught:
+        profile.read_identity_file()
+    assert caught.value.path == str(profile.identity_path)
+    return caught.value.reason
+
+
+@pytest.fixture
+def profile(path: Path) -> Iterator[Profile]:
+    with Profile(path) as profile:
+        yield profile
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o777])
+def test_the_identity_file_is_for_its_owner(profile: Profile, umask: int) -> None:
+    """0600 whatever the umask says, and nothing else is left behind."""
+    assert profile.read_identity_file() is None
+    before = os.umask(umask)
+    try:
+        profile.write_identity_file(b"one")
+        assert profile.read_identity_file() == b"one"
+        profile.write_identity_file(b"two", replace=True)
+    finally:
+        os.umask(before)
+    assert profile.read_identity_file() == b"two"
+    assert oct(mode(profile.identity_path)) == "0o600"
+    assert {file.name for file in profile.path.iterdir()} == {"lock", "identity"}
+
+
+def test_an_identity_is_never_overwritten_by_chance(profile: Profile) -> None:
+    """Whoever loses it is nobody any more. A link that leads nowhere counts as one, too."""
+    profile.write_identity_file(b"one")
+    with pytest.raises(IdentityUnreadable) as caught:
+        profile.write_identity_file(b"two")
+    assert (caught.value.path, caught.value.reason) == (str(profile.identity_path), "in-use")
+    assert profile.read_identity_file() == b"one"
+    profile.identity_path.unlink()
+    profile.identity_path.symlink_to("nowhere")
+    with pytest.raises(IdentityUnreadable, match="in-use"):
+        profile.write_identity_file(b"two")
+
+
+def test_an_identity_can_be_the_first_one_with_replace(profile: Profile) -> None:
+    profile.write_identity_file(b"one", replace=True)
+    assert profile.read_identity_file() == b"one"
+
+
+@pytest.mark.parametrize("bits", [0o004, 0o040, 0o020, 0o002, 0o010, 0o001])
+def test_an_identity_that_others_reach(profile: Profile, bits: int) -> None:
+    """Guards the check of the mode: each bit of group and others alone is too much."""
+    profile.write_identity_file(b"one")
+    profile.identity_path.chmod(0o600 | bits)
+    assert why_unreadable(profile) == "open-to-others"
+    profile.identity_path.chmod(0o400)
+    assert profile.read_identity_file() == b"one"
+
+
+def test_an_identity_of_another_user(profile: Profile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who owns a file may change it."""
+    profile.write_identity_file(b"one")
+    other = os.geteuid() + 1
+    monkeypatch.setattr(os, "geteuid", lambda: other)
+    assert why_unreadable(profile) == "open-to-others"
+
+
+def test_an_identity_that_is_somewhere_else(profile: Profile, tmp_path: Path) -> None:
+    """Guards O_NOFOLLOW: where a link leads, other rules may hold."""
+    (tmp_path / "elsewhere").touch(mode=0o600)
+    profile.identity_path.symlink_to(tmp_path / "elsewhere")
+    assert why_unreadable(profile) == "open-to-others"
+
+
+def test_an_identity_that_is_no_file(profile: Profile) -> None:
+    """A pipe is not waited for (this guards O_NONBLOCK), and a directory is none."""
+    os.mkfifo(profile.identity_path, 0o600)
+    assert why_unreadable(profile) == "damaged"
+    profile.identity_path.unlink()
+    profile.identity_path.mkdir(mode=0o700)
+    assert why_unreadable(profile) == "damaged"
+
+
+def test_an_identity_file_that_is_too_long(profile: Profile) -> None:
+    """One byte more than may be is read, so that whoever reads it notices."""
+    profile.write_identity_file(bytes(IDENTITY_FILE_BYTES_MAX))
+    with profile.identity_path.open("ab") as file:
+        file.write(bytes(1_000_000))
+    assert profile.read_identity_file() == bytes(IDENTITY_FILE_BYTES_MAX + 1)
+    with pytest.raises(AssertionError):
+        profile.write_identity_file(bytes(IDENTITY_FILE_BYTES_MAX + 1), replace=True)
+
+
+def test_a_process_that_was_killed_while_it_wrote(profile: Profile) -> None:
+    """What it left does not count, and is not in the way."""
+    (profile.path / "identity.new").write_bytes(b"ha")
+    assert profile.read_identity_file() is None
+    profile.write_identity_file(b"one")
+    assert profile.read_identity_file() == b"one"
+    assert not (profile.path / "identity.new").exists()
+
+
+@pytest.mark.parametrize("function", ["open", "fchmod", "fsync", "replace"])
+def test_an_identity_that_the_disk_does_not_take(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch, function: str
+) -> None:
+    """What was there is there still, and half a file is not."""
+    profile.write_identity_file(b"one")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, function, refusing(errno.ENOSPC))
+        with pytest.raises(StoreUnavailable, match=f"identity: {os.strerror(errno.ENOSPC)}"):
+            profile.write_identity_file(b"two", replace=True)
+    assert profile.read_identity_file() == b"one"
+    assert {file.name for file in profile.path.iterdir()} == {"lock", "identity"}
+
+
+@pytest.mark.parametrize(("function", "number"), [("open", errno.EIO), ("read", errno.EIO)])
+def test_an_identity_that_the_disk_does_not_give(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch, function: str, number: int
+) -> None:
+    """It is not taken for missing: a new one would be made in its place."""
+    profile.write_identity_file(b"one")
+    with monkeypatch.context() as patched:
+        patched.setattr(os, function, refusing(number))
+        with pytest.raises(StoreUnavailable, match=os.strerror(number)):
+            profile.read_identity_file()
+
+
+def refusing(number: int) -> Callable[..., object]:
+    def refuse(*_: object, **__: object) -> object:
+        raise OSError(number, os.strerror(number))
+
+    return refuse
 
 
 # --- disks that refuse ---------------------------------------------------------------------------

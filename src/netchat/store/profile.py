@@ -1,15 +1,19 @@
-"""A profile on disk: its directory (0700) and the lock that makes one process its owner."""
+"""A profile on disk: its directory (0700), the lock that makes one process its owner, and the file
+that holds who it is."""
 
+import errno
 import fcntl
 import os
+import stat
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from netchat.errors import ProfileInUse, StoreUnavailable
-from netchat.limits import TYPED_LINES_BYTES_MAX
+from netchat.errors import IdentityUnreadable, ProfileInUse, StoreUnavailable
+from netchat.limits import IDENTITY_FILE_BYTES_MAX, TYPED_LINES_BYTES_MAX
 
 HISTORY_FILE = "history.db"
+IDENTITY_FILE = "identity"
 LOCK_FILE = "lock"
 TYPED_LINES_FILE = "typed-lines"
 
@@ -71,6 +75,66 @@ class Profile:
             path.write_bytes(b"")
         return path
 
+    @property
+    def identity_path(self) -> Path:
+        """Where the private key is; asking for it makes no file."""
+        return self.path / IDENTITY_FILE
+
+    def read_identity_file(self) -> bytes | None:
+        """Return what the identity file holds, or None when there is none.
+
+        What it means, and whether it is too long, is for ``identity.keys`` to say: at most one
+        byte more than may be is read.
+
+        Raises:
+            IdentityUnreadable: ``open-to-others`` when somebody else may read or replace it, or it
+                is a symbolic link; ``damaged`` when it is no file.
+            StoreUnavailable: the disk refused.
+        """
+        path = self.identity_path
+        # O_NONBLOCK: a pipe of that name would else be waited for.
+        flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+        try:
+            descriptor = os.open(path, flags)
+        except FileNotFoundError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ELOOP:
+                raise IdentityUnreadable(str(path), "open-to-others") from None
+            raise StoreUnavailable(f"{path}: {error.strerror}") from error
+        try:
+            _refuse_what_others_reach(os.fstat(descriptor), path)
+            return os.read(descriptor, IDENTITY_FILE_BYTES_MAX + 1)
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: {error.strerror}") from error
+        finally:
+            os.close(descriptor)
+
+    def write_identity_file(self, data: bytes, *, replace: bool = False) -> None:
+        """Put ``data`` on the disk as the identity file, for its owner only (0600), whole or not at
+        all. Only ``replace`` lets it take the place of another.
+
+        Raises:
+            IdentityUnreadable: ``in-use``: there is one.
+            StoreUnavailable: the disk refused; what was there is there still, or all of ``data``.
+        """
+        assert len(data) <= IDENTITY_FILE_BYTES_MAX, "an identity file is short"
+        path = self.identity_path
+        new = path.with_suffix(".new")
+        try:
+            # The lock of the profile keeps other processes from making one between these lines.
+            if not replace and os.path.lexists(path):
+                raise IdentityUnreadable(str(path), "in-use")
+            new.unlink(missing_ok=True)  # of a process that was killed in here
+            try:
+                _write_private_file(new, data)
+                new.replace(path)
+            finally:
+                new.unlink(missing_ok=True)
+            _sync_directory(self.path)
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: {error.strerror}") from error
+
 
 def _private_file(path: Path) -> Path:
     """Make sure that ``path`` exists and that only its owner can read it."""
@@ -79,6 +143,32 @@ def _private_file(path: Path) -> Path:
     except OSError as error:
         raise StoreUnavailable(f"{path}: {error.strerror}") from error
     return path
+
+
+def _refuse_what_others_reach(status: os.stat_result, path: Path) -> None:
+    if not stat.S_ISREG(status.st_mode):
+        raise IdentityUnreadable(str(path), "damaged")
+    if status.st_mode & 0o077 or status.st_uid != os.geteuid():
+        raise IdentityUnreadable(str(path), "open-to-others")
+
+
+def _write_private_file(path: Path, data: bytes) -> None:
+    """Make a new file of mode 0600, whatever the umask says, and wait until the disk has it."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    with os.fdopen(os.open(path, flags, 0o600), "wb") as file:
+        os.fchmod(file.fileno(), 0o600)
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    """Wait until the disk has the names in a directory."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _read_pid(descriptor: int) -> int:
