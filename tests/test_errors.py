@@ -8,23 +8,33 @@ import pytest
 from netchat import errors
 from netchat.errors import (
     AddressInUse,
+    BadEnvelope,
+    BadSignature,
     DirectoryError,
     DirectoryRefused,
     DirectoryUnreachable,
+    IdentityError,
+    IdentityLocked,
+    IdentityUnreadable,
     InvalidAddress,
+    InvalidKey,
     InvalidName,
     InvalidUrl,
+    KeyMismatch,
     LocalError,
     MalformedBody,
+    MalformedFrame,
     MalformedMessage,
-    NameHeld,
+    MalformedRecord,
     NetChatError,
+    NoKey,
     ProfileInUse,
     RemoteError,
     StoreError,
     StoreNewer,
     StoreUnavailable,
     TextTooLong,
+    TrustError,
 )
 
 CLASSES = [
@@ -36,6 +46,10 @@ CLASSES = [
 SHARED_ON_PURPOSE: dict[type[NetChatError], type[NetChatError]] = {
     MalformedMessage: RemoteError,  # the reason, which the vectors list, tells more
     MalformedBody: RemoteError,
+    MalformedFrame: RemoteError,
+    MalformedRecord: RemoteError,
+    BadSignature: RemoteError,
+    BadEnvelope: RemoteError,
 }
 """Classes without a code of their own, and whose they take."""
 
@@ -45,23 +59,33 @@ EXAMPLES: list[tuple[NetChatError, dict[str, object]]] = [
     (InvalidName("b/b"), {"text": "b/b", "reserved": False}),
     (InvalidName("user", reserved=True), {"text": "user", "reserved": True}),
     (InvalidAddress("x:1", "not-ipv4"), {"text": "x:1", "reason": "not-ipv4"}),
+    (InvalidKey("x"), {"text": "x"}),
     (InvalidUrl("ftp://x"), {"url": "ftp://x"}),
     (TextTooLong(1_025, 1_024), {"size": 1_025, "size_max": 1_024}),
     (AddressInUse("[::]:80", "in-use"), {"address": "[::]:80", "reason": "in-use"}),
     (ProfileInUse("/p", 7), {"path": "/p", "pid": 7}),
     (RemoteError("malformed"), {"reason": "malformed"}),
     (MalformedMessage("empty"), {"reason": "empty"}),
-    (MalformedBody("bad-lease"), {"reason": "bad-lease"}),
+    (MalformedBody("bad-name"), {"reason": "bad-name"}),
+    (MalformedFrame("too-large"), {"reason": "too-large"}),
+    (MalformedRecord("bad-key"), {"reason": "bad-key"}),
+    (BadSignature(), {"reason": "bad-signature"}),
+    (BadEnvelope("cannot-open"), {"reason": "cannot-open"}),
+    (TrustError("bob"), {"name": "bob"}),
+    (NoKey("bob"), {"name": "bob"}),
+    (KeyMismatch("bob"), {"name": "bob"}),
+    (IdentityError("/p", "why"), {"path": "/p", "reason": "why"}),
+    (IdentityLocked("/p", "no-terminal"), {"path": "/p", "reason": "no-terminal"}),
+    (IdentityUnreadable("/p", "damaged"), {"path": "/p", "reason": "damaged"}),
     (DirectoryError("http://x", "why"), {"url": "http://x", "reason": "why"}),
     (DirectoryUnreachable("http://x", "timeout"), {"url": "http://x", "reason": "timeout"}),
     (
         DirectoryRefused("http://x", "no", 409),
-        {"url": "http://x", "reason": "no", "status": 409},
+        {"url": "http://x", "reason": "no", "status": 409, "refusal": ""},
     ),
     (StoreError("why"), {}),
     (StoreUnavailable("disk full"), {}),
     (StoreNewer("/p", 3, 2), {"path": "/p", "found": 3, "known": 2}),
-    (NameHeld("alice"), {"name": "alice"}),
 ]
 
 

@@ -27,8 +27,7 @@
     │   └── DirectoryRefused      it answered, and said no
     └── StoreError
         ├── StoreUnavailable      the disk refused; the operation may be repeated
-        ├── StoreNewer            the file was written by a newer NetChat
-        └── NameHeld              a key holds this name in the directory
+        └── StoreNewer            the file was written by a newer NetChat
 
 Each class has a ``code`` for scripts; the sentences for people are in ``frontends/words.py``.
 A parser in ``wire`` raises only ``RemoteError``: any other exception from there is a bug.
@@ -261,13 +260,3 @@ class StoreNewer(StoreError):
         self.path = path
         self.found = found
         self.known = known
-
-
-class NameHeld(StoreError):
-    """``name`` is claimed by a key, so a registration without that key is refused."""
-
-    code = "name-held"
-
-    def __init__(self, name: str) -> None:
-        super().__init__(name)
-        self.name = name

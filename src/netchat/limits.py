@@ -191,6 +191,8 @@ EVENTS_WAITING_MAX: Final = 10_000
 """Events that a face has not taken yet; above it the face is told that it missed some."""
 STORE_RETRY_S: Final = 1.0
 """Pause before an input that the disk refused is tried again."""
+CHECKPOINT_PAGES: Final = 4_000
+"""Of SQLite's log before it is worked into the file: 16 MB, so that a burst does so seldom."""
 BUSY_TIMEOUT_MS: Final = 5_000
 """How long SQLite waits for another process's lock (a backup tool reading the file)."""
 

@@ -9,11 +9,22 @@ from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 import pytest
+from tests.directory.people import ALICE, BOB, CAROL, MALLORY, person, signed
 
-from netchat.directory.registry import Lease
-from netchat.directory.store import NOBODY, Claim, DirectoryStore
-from netchat.errors import NameHeld
-from netchat.model import Address, Name
+from netchat.directory.mailbox import MailRefusal, Quota
+from netchat.directory.registry import (
+    ClaimVerdict,
+    Held,
+    Lease,
+    Refusal,
+    Refused,
+    lease_of,
+)
+from netchat.directory.store import Deposited, DirectoryStore
+from netchat.identity.keys import Identity
+from netchat.limits import LIST_PAGE_MAX, LOG_PAGE_MAX, MAIL_TTL_MS, PAGE_BYTES_MAX
+from netchat.model import Address, Name, PeerId, SignedRecord
+from netchat.wire.directory_v2 import DIGEST_BYTES, LogEvent, format_log, parse_log
 
 LIMIT_S = 30
 NOW = 1_000_000
@@ -56,55 +67,210 @@ def lease(
 
 
 async def enter(store: DirectoryStore, entry: Lease) -> None:
-    """Put a lease as the server does: claim the name first."""
-    claim = await store.claim(entry.name, NOBODY)
-    await store.put_lease(Lease(claim.name, entry.address, entry.expires_ms, entry.durable))
+    """Put a lease as the server does: enter the name first."""
+    name = await store.enter(entry.name)
+    assert isinstance(name, Name)
+    await store.put_lease(Lease(name, entry.address, entry.expires_ms, entry.durable))
+
+
+async def claim(store: DirectoryStore, one: SignedRecord) -> ClaimVerdict | Refused:
+    """Claim as the server does: the lease comes behind the claim."""
+    verdict = await store.claim(one, NOW)
+    if isinstance(verdict, ClaimVerdict):
+        await store.put_lease(lease_of(NOW, one.record))
+    return verdict
+
+
+async def holder(store: DirectoryStore, name: str) -> PeerId | None:
+    held = await store.held(Name(name))
+    return None if held is None else held.holder
+
+
+QUOTA = Quota(envelopes_max=5, per_depositor_max=3, bytes_max=4_000, directory_bytes_max=5_000)
+
+
+async def deposit(
+    store: DirectoryStore,
+    envelope: bytes,
+    *,
+    to: Identity = BOB,
+    of: Identity = ALICE,
+    now_ms: int = NOW,
+    quota: Quota = QUOTA,
+) -> Deposited | MailRefusal:
+    return await store.deposit(to.peer_id, of.peer_id, envelope, now_ms, quota)
+
+
+async def mail(
+    store: DirectoryStore,
+    of: Identity = BOB,
+    *,
+    after: int = 0,
+    limit: int = 100,
+    bytes_max: int = PAGE_BYTES_MAX,
+    now_ms: int = NOW,
+) -> list[tuple[int, bytes]]:
+    return list(await store.fetch(of.peer_id, after, limit, bytes_max, now_ms))
 
 
 both_kinds = pytest.mark.parametrize("durable", [False, True], ids=["leased", "durable"])
 
 
 class StoreContract:
-    """Claims, leases and what a sweep removes, in one life of the store."""
+    """Names, leases, mail and what a sweep removes, in one life of the store."""
 
     @pytest.fixture
     def open_store(self) -> OpenStore:
         raise NotImplementedError
 
-    # --- claims ----------------------------------------------------------------------------------
+    # --- the directory itself --------------------------------------------------------------------
 
-    def test_a_name_is_claimed_as_it_was_first_written(self, open_store: OpenStore) -> None:
+    def test_the_id_is_made_once(self, open_store: OpenStore) -> None:
+        """Requests are signed over it, so it never changes."""
+
+        async def deed(store: DirectoryStore) -> None:
+            first = await store.directory_id(b"1" * 16)
+            assert first == b"1" * 16
+            assert await store.directory_id(b"2" * 16) == first
+
+        use(open_store, deed)
+
+    # --- classic names ---------------------------------------------------------------------------
+
+    def test_a_name_is_entered_as_it_was_first_written(self, open_store: OpenStore) -> None:
         """Later ones of the same name get the first spelling, however they write it."""
 
         async def deed(store: DirectoryStore) -> None:
-            first = await store.claim(Name("Alice"), NOBODY)
-            assert (first.name.shown, first.holder) == ("Alice", NOBODY)
-            again = await store.claim(Name("aLICE"), NOBODY)
-            assert (again.name.shown, again.holder) == ("Alice", NOBODY)
+            for written in ("Alice", "aLICE"):
+                name = await store.enter(Name(written))
+                assert isinstance(name, Name)
+                assert name.shown == "Alice"
+            assert await store.held(Name("alice")) is None
+
+        use(open_store, deed)
+
+    def test_a_name_that_a_key_holds_is_not_entered(self, open_store: OpenStore) -> None:
+        """The refusal tells the name as it is written."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(ALICE, "Alice"))
+            assert await store.enter(Name("alice")) == Refused(Refusal.NAME_HELD, "Alice")
+            assert await holder(store, "alice") == ALICE.peer_id
+
+        use(open_store, deed)
+
+    @pytest.mark.parametrize("name", ["aIice", "a1ice", "alice."])
+    def test_a_name_that_looks_like_a_held_one_is_not_entered(
+        self, open_store: OpenStore, name: str
+    ) -> None:
+        """Not even when it was there before; one that looks like a classic name is."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await store.enter(Name("alice"))
+            assert await store.enter(Name(name)) == Name(name)
+            await claim(store, signed(ALICE, "alice"))
+            assert await store.enter(Name(name)) == Refused(Refusal.LOOK_ALIKE, "alice")
+
+        use(open_store, deed)
+
+    def test_a_name_that_looks_like_a_reserved_one_is_not_entered(
+        self, open_store: OpenStore
+    ) -> None:
+        """Reserved names themselves are no names."""
+
+        async def deed(store: DirectoryStore) -> None:
+            assert await store.enter(Name("aIl")) == Refused(Refusal.LOOK_ALIKE, "all")
+
+        use(open_store, deed)
+
+    def test_a_name_that_is_refused_takes_no_other_with_it(self, open_store: OpenStore) -> None:
+        """They may share a commit."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(BOB, "bob"))
+            names = [Name(name) for name in ("alice", "bob", "carol")]
+            answers = await asyncio.gather(*(store.enter(name) for name in names))
+            assert [type(answer) for answer in answers] == [Name, Refused, Name]
+
+        use(open_store, deed)
+
+    # --- claims ----------------------------------------------------------------------------------
+
+    def test_a_claim_is_held_with_its_record(self, open_store: OpenStore) -> None:
+        """By any spelling of the name; the bytes as they came."""
+
+        async def deed(store: DirectoryStore) -> None:
+            one = signed(ALICE, "Alice", seq=7)
+            assert await claim(store, one) is ClaimVerdict.FIRST
+            held = await store.held(Name("aLICE"))
+            assert held == Held(Name("alice"), ALICE.peer_id, 7, one.envelope)
+            assert held.name.shown == "Alice"
+            assert await store.held(Name("bob")) is None
 
         use(open_store, deed)
 
     def test_a_key_takes_a_name_that_nobody_holds(self, open_store: OpenStore) -> None:
-        """From then on the name is the key's; the key itself may claim it again and again."""
+        """The classic entry ends with it; the name is written as the key writes it."""
 
         async def deed(store: DirectoryStore) -> None:
-            await store.claim(Name("Alice"), NOBODY)
-            for _ in range(2):
-                claim = await store.claim(Name("alice"), b"key one")
-                assert (claim.name.shown, claim.holder) == ("Alice", b"key one")
+            await enter(store, lease("Alice", durable=True))
+            assert await claim(store, signed(ALICE, "aLICE")) is ClaimVerdict.FIRST
+            assert [str(one.name) for one in store.leases()] == ["aLICE"]
+            assert isinstance(await store.enter(Name("Alice")), Refused)
 
         use(open_store, deed)
 
-    @pytest.mark.parametrize("holder", [NOBODY, b"key two"], ids=["nobody", "another key"])
-    def test_a_name_that_a_key_holds_is_refused(self, open_store: OpenStore, holder: bytes) -> None:
-        """The error tells the name as it is written; the claim stays as it was."""
+    def test_the_same_claim_may_be_repeated(self, open_store: OpenStore) -> None:
+        """A node whose answer was lost asks again; nothing is logged twice."""
 
         async def deed(store: DirectoryStore) -> None:
-            await store.claim(Name("Alice"), b"key one")
-            with pytest.raises(NameHeld) as caught:
-                await store.claim(Name("alice"), holder)
-            assert caught.value.name == "Alice"
-            assert await store.claim(Name("alice"), b"key one") == Claim(Name("Alice"), b"key one")
+            one = signed(ALICE, "alice")
+            verdicts = [await claim(store, one) for _ in range(3)]
+            assert verdicts == [ClaimVerdict.FIRST, ClaimVerdict.SAME, ClaimVerdict.SAME]
+            assert len(await store.log(0, LOG_PAGE_MAX, None)) == 1
+
+        use(open_store, deed)
+
+    def test_a_newer_record_takes_the_place_of_the_one_before(self, open_store: OpenStore) -> None:
+        """An older one never does; and renewing is nothing for the log."""
+
+        async def deed(store: DirectoryStore) -> None:
+            newer = signed(ALICE, "alice", seq=2)
+            await claim(store, signed(ALICE, "alice", seq=1))
+            assert await claim(store, newer) is ClaimVerdict.NEWER
+            for seq, lease_s in ((1, 60), (2, 61)):
+                old = signed(ALICE, "alice", seq=seq, lease_s=lease_s)
+                assert await claim(store, old) == Refused(Refusal.STALE, "alice")
+            held = await store.held(Name("alice"))
+            assert held is not None
+            assert held.envelope == newer.envelope
+            assert len(await store.log(0, LOG_PAGE_MAX, None)) == 1
+
+        use(open_store, deed)
+
+    def test_another_key_does_not_get_a_name(self, open_store: OpenStore) -> None:
+        """Whatever its number; without the signature of the key that holds it."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(ALICE, "alice"))
+            for old in (None, CAROL):
+                stolen = signed(MALLORY, "alice", seq=100, old=old)
+                assert await claim(store, stolen) == Refused(Refusal.NAME_HELD, "alice")
+            assert await holder(store, "alice") == ALICE.peer_id
+
+        use(open_store, deed)
+
+    def test_a_name_moves_to_another_key_by_the_old_one(self, open_store: OpenStore) -> None:
+        """From then on the old key cannot take it back by itself."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(ALICE, "alice"))
+            assert await claim(store, signed(BOB, "alice", old=ALICE, seq=2)) is (
+                ClaimVerdict.ROTATED
+            )
+            assert await holder(store, "alice") == BOB.peer_id
+            back = signed(ALICE, "alice", seq=3)
+            assert await claim(store, back) == Refused(Refusal.NAME_HELD, "alice")
 
         use(open_store, deed)
 
@@ -112,28 +278,98 @@ class StoreContract:
         """All the others are refused, and it is clear afterwards who has it."""
 
         async def deed(store: DirectoryStore) -> None:
-            keys = [f"key {number}".encode() for number in range(100)]
-            answers = await asyncio.gather(
-                *(store.claim(Name("alice"), key) for key in keys), return_exceptions=True
-            )
-            won = [answer for answer in answers if isinstance(answer, Claim)]
-            assert len(won) == 1
-            assert sum(isinstance(answer, NameHeld) for answer in answers) == len(keys) - 1
-            assert await store.claim(Name("alice"), won[0].holder) == won[0]
+            claims = [signed(person(number), "alice") for number in range(50)]
+            answers = await asyncio.gather(*(store.claim(one, NOW) for one in claims))
+            assert answers.count(ClaimVerdict.FIRST) == 1
+            winner = claims[answers.index(ClaimVerdict.FIRST)]
+            assert await holder(store, "alice") == winner.record.key
+            assert answers.count(Refused(Refusal.NAME_HELD, "alice")) == len(claims) - 1
 
         use(open_store, deed)
 
-    def test_a_claim_that_is_refused_takes_no_other_with_it(self, open_store: OpenStore) -> None:
-        """They may share a commit."""
+    def test_a_name_that_looks_like_a_held_one_is_not_claimed(self, open_store: OpenStore) -> None:
+        """Until that one is released; one that looks like a classic entry is."""
 
         async def deed(store: DirectoryStore) -> None:
-            await store.claim(Name("bob"), b"key")
-            names = ["alice", "bob", "carol"]
-            answers = await asyncio.gather(
-                *(store.claim(Name(name), NOBODY) for name in names), return_exceptions=True
-            )
-            kinds = [type(answer) for answer in answers]
-            assert kinds == [Claim, NameHeld, Claim]
+            await enter(store, lease("b0b"))
+            await claim(store, signed(BOB, "bob"))
+            other = signed(MALLORY, "B0B")
+            assert await claim(store, other) == Refused(Refusal.LOOK_ALIKE, "bob")
+            assert await store.release(Name("bob"), NOW)
+            assert await claim(store, other) is ClaimVerdict.FIRST
+
+        use(open_store, deed)
+
+    def test_a_key_that_writes_its_name_anew_keeps_it(self, open_store: OpenStore) -> None:
+        """What looks like the old way to write it is free then."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(ALICE, "Ivy"))
+            assert await claim(store, signed(ALICE, "ivy", seq=2)) is ClaimVerdict.NEWER
+            assert await claim(store, signed(BOB, "lvy")) is ClaimVerdict.FIRST
+
+        use(open_store, deed)
+
+    def test_names_are_paged_in_their_order(self, open_store: OpenStore) -> None:
+        """Each once, whatever the size of a page; a page ends before it is too large."""
+
+        async def deed(store: DirectoryStore) -> None:
+            names = [f"p{number:02}" for number in range(10)]
+            for number, name in enumerate(names):
+                await claim(store, signed(person(number), name))
+            await enter(store, lease("p05x"))
+            whole = await store.page(None, LIST_PAGE_MAX, PAGE_BYTES_MAX)
+            assert [str(one.name) for one in whole] == names
+            size = len(whole[0].envelope)
+            for limit, bytes_max, found in (
+                (3, PAGE_BYTES_MAX, 3),
+                (9, 2 * size + 9, 2),
+                (9, 1, 1),
+            ):
+                page = await store.page(Name("P03"), limit, bytes_max)
+                assert [str(one.name) for one in page] == names[4 : 4 + found]
+            assert list(await store.page(Name("p09"), 5, PAGE_BYTES_MAX)) == []
+
+        use(open_store, deed)
+
+    # --- release and the log ---------------------------------------------------------------------
+
+    def test_a_released_name_is_free(self, open_store: OpenStore) -> None:
+        """Its lease has ended, and any key or classic client may have it."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(ALICE, "alice"))
+            assert await store.release(Name("ALICE"), NOW)
+            assert not await store.release(Name("alice"), NOW)
+            assert store.lease(Name("alice")) is None
+            assert await store.held(Name("alice")) is None
+            assert await store.enter(Name("alice")) == Name("alice")
+            assert not await store.release(Name("alice"), NOW)
+            assert await claim(store, signed(MALLORY, "alice")) is ClaimVerdict.FIRST
+
+        use(open_store, deed)
+
+    def test_the_log_tells_what_became_of_each_name(self, open_store: OpenStore) -> None:
+        """In its order, chained from the first entry on."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(ALICE, "Alice"))
+            await claim(store, signed(BOB, "bob"))
+            await claim(store, signed(MALLORY, "bob", seq=9))
+            await claim(store, signed(CAROL, "alice", old=ALICE, seq=2))
+            await store.release(Name("bob"), NOW + 5)
+            entries = await store.log(0, LOG_PAGE_MAX, None)
+            assert [(x.n, x.at_ms, x.event, x.name.shown, x.key) for x in entries] == [
+                (1, NOW, LogEvent.CLAIM, "Alice", ALICE.peer_id),
+                (2, NOW, LogEvent.CLAIM, "bob", BOB.peer_id),
+                (3, NOW, LogEvent.ROTATE, "alice", CAROL.peer_id),
+                (4, NOW + 5, LogEvent.RELEASE, "bob", BOB.peer_id),
+            ]
+            assert entries[0].previous == bytes(DIGEST_BYTES)
+            assert parse_log(format_log(entries)) == tuple(entries)
+            assert list(await store.log(1, 2, None)) == list(entries)[1:3]
+            assert [one.n for one in await store.log(0, 9, Name("ALICE"))] == [1, 3]
+            assert [one.n for one in await store.log(1, 9, Name("alice"))] == [3]
 
         use(open_store, deed)
 
@@ -176,7 +412,8 @@ class StoreContract:
             for name in ("dave", "Bob", "alice", "Carol"):
                 await enter(store, lease(name))
             assert [str(one.name) for one in store.leases()] == ["alice", "Bob", "Carol", "dave"]
-            await store.drop_lease(lease("carol"))
+            await claim(store, signed(CAROL, "Carol"))
+            await store.release(Name("carol"), NOW)
             await enter(store, lease("abe"))
             assert [str(one.name) for one in store.leases()] == ["abe", "alice", "Bob", "dave"]
 
@@ -204,31 +441,163 @@ class StoreContract:
 
         use(open_store, deed)
 
-    @both_kinds
-    def test_a_lease_is_dropped_where_it_is(self, open_store: OpenStore, durable: bool) -> None:
-        """The second time there is nothing to drop."""
+    def test_a_lease_is_dropped_by_its_key_only(self, open_store: OpenStore) -> None:
+        """The second time there is nothing to drop; the name stays claimed."""
 
         async def deed(store: DirectoryStore) -> None:
-            await enter(store, lease("alice", durable=durable))
-            assert await store.drop_lease(lease("ALICE"))
-            assert not await store.drop_lease(lease("alice"))
-            assert store.lease(Name("alice")) is None
-            assert list(store.leases()) == []
-            assert store.lease_count() == 0
+            await claim(store, signed(ALICE, "alice"))
+            await enter(store, lease("bob", durable=True))
+            for name in ("alice", "bob", "carol"):
+                assert not await store.drop_lease(Name(name), MALLORY.peer_id)
+            assert store.lease_count() == 2
+            assert await store.drop_lease(Name("ALICE"), ALICE.peer_id)
+            assert not await store.drop_lease(Name("alice"), ALICE.peer_id)
+            assert [str(one.name) for one in store.leases()] == ["bob"]
+            assert await holder(store, "alice") == ALICE.peer_id
 
         use(open_store, deed)
 
-    @both_kinds
-    def test_a_lease_that_has_moved_is_not_dropped(
-        self, open_store: OpenStore, durable: bool
-    ) -> None:
-        """The node that leaves must not end the registration of the one that came after it."""
+    # --- mail ------------------------------------------------------------------------------------
+
+    def test_mail_is_fetched_in_the_order_in_which_it_came(self, open_store: OpenStore) -> None:
+        """Behind a cursor, so many, and not more than fit; one at least."""
 
         async def deed(store: DirectoryStore) -> None:
-            moved = lease("alice", "192.0.2.8", durable=durable)
-            await enter(store, moved)
-            assert not await store.drop_lease(lease("alice", "192.0.2.7"))
-            assert store.lease(Name("alice")) == moved
+            await claim(store, signed(BOB, "bob"))
+            assert await store.newest_cursor(BOB.peer_id) == 0
+            for number in range(1, 4):
+                found = await deposit(store, bytes([number]) * 100)
+                assert found == Deposited(number, NOW + MAIL_TTL_MS)
+            whole = [(number, bytes([number]) * 100) for number in range(1, 4)]
+            assert await mail(store) == whole
+            assert await mail(store, after=1) == whole[1:]
+            assert await mail(store, limit=2) == whole[:2]
+            assert await mail(store, bytes_max=299) == whole[:2]
+            assert await mail(store, bytes_max=1) == whole[:1]
+            assert await mail(store, after=3) == []
+            assert await mail(store, of=ALICE) == []
+            assert await store.newest_cursor(BOB.peer_id) == 3
+
+        use(open_store, deed)
+
+    def test_only_a_key_that_holds_a_name_has_a_mailbox(self, open_store: OpenStore) -> None:
+        """Else anybody could fill the disk for keys that nobody has.
+
+        A classic name is nobody's; and with its name a key loses the mailbox, but not the mail.
+        """
+
+        async def deed(store: DirectoryStore) -> None:
+            await enter(store, lease("bob", durable=True))
+            assert await deposit(store, b"one") is MailRefusal.NO_SUCH_RECIPIENT
+            assert await store.newest_cursor(BOB.peer_id) is None
+            await claim(store, signed(BOB, "bob"))
+            assert isinstance(await deposit(store, b"one"), Deposited)
+            await store.release(Name("bob"), NOW)
+            assert await deposit(store, b"two") is MailRefusal.NO_SUCH_RECIPIENT
+            assert await mail(store) == [(1, b"one")]
+
+        use(open_store, deed)
+
+    def test_the_same_envelope_is_kept_once(self, open_store: OpenStore) -> None:
+        """Its sender may not have heard the answer; even when there is no more room."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(BOB, "bob"))
+            await claim(store, signed(CAROL, "carol"))
+            first = await deposit(store, b"one")
+            for number in range(2):
+                await deposit(store, bytes([number]))
+            assert await deposit(store, b"two") is MailRefusal.TOO_MANY_FROM_YOU
+            assert await deposit(store, b"one", now_ms=NOW + 9) == first
+            assert await deposit(store, b"one", to=CAROL) == first
+            assert len(await mail(store)) == 3
+
+        use(open_store, deed)
+
+    def test_a_flood_leaves_room_for_a_friend(self, open_store: OpenStore) -> None:
+        """Nobody fills a mailbox alone; when several did, it takes no more from anybody."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(BOB, "bob"))
+            flood = [await deposit(store, b"%d" % n, of=MALLORY) for n in range(9)]
+            assert sum(isinstance(one, Deposited) for one in flood) == QUOTA.per_depositor_max
+            assert set(flood[3:]) == {MailRefusal.TOO_MANY_FROM_YOU}
+            assert isinstance(await deposit(store, b"friend"), Deposited)
+            assert isinstance(await deposit(store, b"friend 2"), Deposited)
+            assert await deposit(store, b"friend 3") is MailRefusal.MAILBOX_FULL
+
+        use(open_store, deed)
+
+    def test_room_is_counted_in_bytes_too(self, open_store: OpenStore) -> None:
+        """Of a depositor, of a mailbox, and of all."""
+
+        async def deed(store: DirectoryStore) -> None:
+            for one in (BOB, CAROL):
+                await claim(store, signed(one, str(one.peer_id)[:8]))
+            assert isinstance(await deposit(store, b"1" * 1_000), Deposited)
+            assert await deposit(store, b"2") is MailRefusal.TOO_MANY_FROM_YOU
+            for n in range(3):
+                assert isinstance(
+                    await deposit(
+                        store,
+                        b"x" * 1_000 + b"%d" % n,
+                        of=person(n),
+                        quota=Quota(bytes_max=8_000, directory_bytes_max=5_000),
+                    ),
+                    Deposited,
+                )
+            assert await deposit(store, b"y" * 999, of=person(9)) is MailRefusal.MAILBOX_FULL
+            assert isinstance(await deposit(store, b"z" * 997, to=CAROL), Deposited)
+            assert await deposit(store, b"z", to=CAROL, of=BOB) is MailRefusal.FULL
+
+        use(open_store, deed)
+
+    def test_what_was_taken_makes_room(self, open_store: OpenStore) -> None:
+        """Up to the cursor that is acknowledged; cursors are never used again."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(BOB, "bob"))
+            for number in range(3):
+                await deposit(store, bytes([number]) * 300)
+            assert await deposit(store, b"four") is MailRefusal.TOO_MANY_FROM_YOU
+            assert await store.acknowledge(ALICE.peer_id, 3) == 0
+            assert await store.acknowledge(BOB.peer_id, 2) == 2
+            assert await store.acknowledge(BOB.peer_id, 2) == 0
+            assert [cursor for cursor, _ in await mail(store)] == [3]
+            assert await store.acknowledge(BOB.peer_id, 99) == 1
+            assert await store.newest_cursor(BOB.peer_id) == 3
+            for number in range(4, 7):
+                assert await deposit(store, b"%d" % number) == Deposited(number, NOW + MAIL_TTL_MS)
+
+        use(open_store, deed)
+
+    def test_mail_that_has_expired_is_not_fetched(self, open_store: OpenStore) -> None:
+        """From its very millisecond, swept or not; the sweep makes room."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(BOB, "bob"))
+            for number in range(3):
+                await deposit(store, bytes([number]), now_ms=NOW + number)
+            over = NOW + MAIL_TTL_MS + 1
+            assert [cursor for cursor, _ in await mail(store, now_ms=over)] == [3]
+            assert await deposit(store, b"four") is MailRefusal.TOO_MANY_FROM_YOU
+            await store.sweep(over)
+            assert [cursor for cursor, _ in await mail(store, now_ms=NOW)] == [3]
+            assert isinstance(await deposit(store, b"four"), Deposited)
+
+        use(open_store, deed)
+
+    def test_many_deposits_at_once(self, open_store: OpenStore) -> None:
+        """Each has a cursor of its own, and no quota is passed because they share a commit."""
+
+        async def deed(store: DirectoryStore) -> None:
+            await claim(store, signed(BOB, "bob"))
+            answers = await asyncio.gather(
+                *(deposit(store, b"%d" % n, of=person(n % 4)) for n in range(40))
+            )
+            kept = [answer for answer in answers if isinstance(answer, Deposited)]
+            assert sorted(one.cursor for one in kept) == [1, 2, 3, 4, 5]
+            assert len(await mail(store)) == 5
 
         use(open_store, deed)
 
@@ -254,13 +623,12 @@ class StoreContract:
         async def deed(store: DirectoryStore) -> None:
             await enter(store, lease("Alice", expires_ms=NOW))
             await enter(store, lease("Bob"))
-            await store.claim(Name("Carol"), b"key")
+            await claim(store, signed(CAROL, "Carol", lease_s=0))
             await store.sweep(NOW)
-            shown = [
-                (await store.claim(Name(name), holder)).name.shown
-                for name, holder in (("alice", NOBODY), ("bob", NOBODY), ("carol", b"key"))
-            ]
-            assert shown == ["alice", "Bob", "Carol"]
+            shown = [str(await store.enter(Name(name))) for name in ("alice", "bob")]
+            assert shown == ["alice", "Bob"]
+            assert store.lease(Name("carol")) is None
+            assert await holder(store, "carol") == CAROL.peer_id
 
         use(open_store, deed)
 
@@ -283,27 +651,56 @@ class LastingStoreContract(StoreContract):
 
         use(open_store, before, after, after)
 
-    def test_claims_outlive_a_restart(self, open_store: OpenStore) -> None:
-        """The first key keeps the name."""
+    def test_claims_and_their_log_outlive_a_restart(self, open_store: OpenStore) -> None:
+        """The first key keeps the name, with the record as it came; its lease is not kept."""
+        one = signed(ALICE, "Alice")
 
         async def before(store: DirectoryStore) -> None:
-            await store.claim(Name("Alice"), b"key")
-            await store.claim(Name("Bob"), NOBODY)
+            assert await store.directory_id(b"1" * 16) == b"1" * 16
+            await claim(store, one)
+            await enter(store, lease("Bob", durable=True))
 
         async def after(store: DirectoryStore) -> None:
-            with pytest.raises(NameHeld):
-                await store.claim(Name("alice"), NOBODY)
-            assert (await store.claim(Name("bob"), NOBODY)).name.shown == "Bob"
+            assert await store.directory_id(b"2" * 16) == b"1" * 16
+            assert await store.held(Name("alice")) == Held(
+                Name("alice"), ALICE.peer_id, 1, one.envelope
+            )
+            assert store.lease(Name("alice")) is None
+            assert isinstance(await store.enter(Name("alice")), Refused)
+            assert str(await store.enter(Name("bob"))) == "Bob"
+            assert [entry.n for entry in await store.log(0, 9, None)] == [1]
+            assert await store.claim(one, NOW) is ClaimVerdict.SAME
 
-        use(open_store, before, after, after)
+        use(open_store, before, after)
+
+    def test_mail_and_its_counts_outlive_a_restart(self, open_store: OpenStore) -> None:
+        """And so do cursors, when everything was taken before."""
+
+        async def before(store: DirectoryStore) -> None:
+            await claim(store, signed(BOB, "bob"))
+            for number in range(3):
+                await deposit(store, bytes([number]))
+            await store.acknowledge(BOB.peer_id, 1)
+
+        async def between(store: DirectoryStore) -> None:
+            assert await mail(store) == [(2, b"\1"), (3, b"\2")]
+            assert isinstance(await deposit(store, b"four"), Deposited)
+            assert await deposit(store, b"five") is MailRefusal.TOO_MANY_FROM_YOU
+            await store.acknowledge(BOB.peer_id, 4)
+
+        async def after(store: DirectoryStore) -> None:
+            assert await mail(store) == []
+            assert await deposit(store, b"five") == Deposited(5, NOW + MAIL_TTL_MS)
+
+        use(open_store, before, between, after)
 
     def test_what_is_gone_does_not_come_back(self, open_store: OpenStore) -> None:
-        """Dropped, swept, or replaced by a lease that is not durable."""
+        """Claimed by a key, swept, or replaced by a lease that is not durable."""
 
         async def before(store: DirectoryStore) -> None:
             for name in ("alice", "bob", "carol"):
                 await enter(store, lease(name, expires_ms=NOW, durable=True))
-            assert await store.drop_lease(lease("alice"))
+            await claim(store, signed(ALICE, "alice"))
             await enter(store, lease("bob"))
             assert await store.sweep(NOW) == 1
 
@@ -313,10 +710,10 @@ class LastingStoreContract(StoreContract):
         use(open_store, before, after)
 
     def test_a_sweep_in_between_loses_no_lease(self, open_store: OpenStore) -> None:
-        """Between the claim and the lease of a newcomer, the name looks as if nobody used it."""
+        """Between the entering and the lease of a newcomer, the name looks as if nobody used it."""
 
         async def before(store: DirectoryStore) -> None:
-            await store.claim(Name("Alice"), NOBODY)
+            await store.enter(Name("Alice"))
             await store.sweep(NOW)
             await store.put_lease(lease("Alice", durable=True))
 

@@ -4,20 +4,23 @@ A hostile server costs a request its time limit at the most, and raises document
 """
 
 import asyncio
+import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
 import pytest
+from tests.directory import people
+from tests.directory.people import signed
 
 from netchat.directory import client as client_module
+from netchat.directory import exchange
 from netchat.directory.client import DirectoryClient, parse_url
 from netchat.directory.server import DirectoryServer
 from netchat.directory.store_sqlite import EmbeddedStore
 from netchat.errors import DirectoryRefused, DirectoryUnreachable, InvalidUrl
 from netchat.limits import ERROR_BYTES_MAX
 from netchat.model import Address, Name
-from netchat.wire.directory import LeaseAction, LeaseWish
 
 LIMIT_S = 30
 SHORT_S = 0.1
@@ -25,9 +28,6 @@ SHORT_S = 0.1
 BOB = Name("Bob")
 HERE = Address("127.0.0.1", 6_000)
 THERE = Address("192.0.2.7", 5_000)
-TAKE = LeaseWish(LeaseAction.TAKE, 60)
-KEEP = LeaseWish(LeaseAction.KEEP, 60)
-END = LeaseWish(LeaseAction.END)
 
 
 def run(main: Callable[[], Awaitable[None]]) -> None:
@@ -106,7 +106,7 @@ def test_a_client_knows_where_it_asks() -> None:
 @asynccontextmanager
 async def our_directory() -> AsyncIterator[tuple[DirectoryClient, EmbeddedStore]]:
     store = EmbeddedStore(":memory:")
-    server = DirectoryServer(store, lambda: 1_000, 86_400_000)
+    server = DirectoryServer(store, lambda: 1_000, os.urandom, 86_400_000)
     try:
         port = await server.start(["127.0.0.1"], 0)
         async with DirectoryClient(f"http://127.0.0.1:{port}") as client:
@@ -121,8 +121,8 @@ def test_register_list_and_look_up() -> None:
     async def main() -> None:
         async with our_directory() as (client, _):
             assert await client.list() == ()
-            await client.register(BOB, HERE, TAKE)
-            await client.register(Name("alice"), THERE, TAKE)
+            await client.register(BOB, HERE)
+            await client.register(Name("alice"), THERE)
             assert await client.list() == ((Name("alice"), THERE), (BOB, HERE))
             assert await client.lookup(Name("bOB")) == HERE
             assert await client.lookup(Name("nobody")) is None
@@ -131,18 +131,16 @@ def test_register_list_and_look_up() -> None:
 
 
 def test_our_own_directory_is_recognised() -> None:
-    """It knows leases, so it is told when we leave."""
+    """It knows more than a classic one."""
 
     async def main() -> None:
         async with our_directory() as (client, store):
             assert not client.is_netchat
-            await client.register(BOB, HERE, TAKE)
+            await client.register(BOB, HERE)
             assert client.is_netchat
             lease = store.lease(BOB)
             assert lease is not None
-            assert (lease.durable, lease.expires_ms) == (False, 61_000)
-            await client.register(BOB, HERE, END)
-            assert store.lease(BOB) is None
+            assert (lease.durable, lease.expires_ms) == (True, 86_401_000)
 
     run(main)
 
@@ -151,12 +149,15 @@ def test_a_refusal_says_why() -> None:
     """With the directory's own sentence, for the person."""
 
     async def main() -> None:
-        async with our_directory() as (client, _):
-            await client.register(BOB, THERE, TAKE)
+        async with our_directory() as (client, store):
+            await store.claim(signed(people.BOB, "bob"), 1_000)
             with pytest.raises(DirectoryRefused) as caught:
-                await client.register(BOB, HERE, KEEP)
+                await client.register(BOB, HERE)
             assert caught.value.status == 409
-            assert caught.value.reason == "This name is registered from another address now."
+            assert caught.value.reason == (
+                "A key holds this name, so it cannot be registered without it."
+            )
+            assert caught.value.refusal == ""
             assert caught.value.url == client.url
 
     run(main)
@@ -167,7 +168,7 @@ def test_many_questions_at_once() -> None:
 
     async def main() -> None:
         async with our_directory() as (client, _), asyncio.TaskGroup() as tasks:
-            await client.register(BOB, HERE, TAKE)
+            await client.register(BOB, HERE)
             asked = [tasks.create_task(client.lookup(BOB)) for _ in range(100)]
         assert [task.result() for task in asked] == [HERE] * 100
 
@@ -337,7 +338,7 @@ def test_an_answer_that_does_not_come_in_time(deed: Deed) -> None:
 
     async def main() -> None:
         async with Stranger(deed).answering(SHORT_S) as client:
-            for question in (client.list(), client.lookup(BOB), client.register(BOB, HERE, TAKE)):
+            for question in (client.list(), client.lookup(BOB), client.register(BOB, HERE)):
                 with pytest.raises(DirectoryUnreachable) as caught:
                     await question
                 assert caught.value.reason == "timeout"
@@ -347,7 +348,7 @@ def test_an_answer_that_does_not_come_in_time(deed: Deed) -> None:
 
 def test_a_list_that_is_too_large_is_not_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory is bounded by the limit, whatever the answer says about its length."""
-    monkeypatch.setattr(client_module, "LIST_BYTES_MAX", 10_000)
+    monkeypatch.setattr(exchange, "LIST_BYTES_MAX", 10_000)
     entry = b"alice@127.0.0.1:5000\n"
 
     async def main() -> None:
@@ -414,12 +415,12 @@ def test_what_classic_directories_answer(data: bytes) -> None:
 
 
 def test_what_a_classic_directory_is_sent() -> None:
-    """One plain request a connection; the lease is one header more, which it ignores."""
+    """One plain request a connection, without anything of ours."""
 
     async def main() -> None:
         stranger = Stranger(says(answer(b"")))
         async with stranger.answering() as client:
-            await client.register(BOB, HERE, TAKE)
+            await client.register(BOB, HERE)
             await client.list()
         post, get = (request.decode() for request in stranger.requests)
         host = client.url.removeprefix("http://")
@@ -427,9 +428,8 @@ def test_what_a_classic_directory_is_sent() -> None:
         assert get.split("\r\n")[0] == "GET /userlist.txt HTTP/1.1"
         assert f"\r\nHost: {host}\r\n" in post
         assert "\r\nContent-Length: 25\r\n" in post
-        assert "\r\nNetChat-Lease: take=60\r\n" in post
         for request in (post, get):
-            for header in ("cookie", "accept", "user-agent", "transfer-encoding"):
+            for header in ("cookie", "accept", "user-agent", "transfer-encoding", "netchat"):
                 assert f"\r\n{header}" not in request.lower()
 
     run(main)
@@ -458,7 +458,7 @@ def test_any_other_status_is_a_refusal(status: int) -> None:
 
     async def main() -> None:
         async with Stranger(says(answer(b"", f"{status} Whatever"))).answering() as client:
-            for question in (client.list(), client.register(BOB, HERE, TAKE)):
+            for question in (client.list(), client.register(BOB, HERE)):
                 with pytest.raises(DirectoryRefused) as caught:
                     await question
                 assert caught.value.status == status
@@ -478,7 +478,7 @@ def test_the_words_of_a_refusal_are_cleaned_and_cut() -> None:
     async def main() -> None:
         async with Stranger(says(answer(body, "409 Conflict"))).answering() as client:
             with pytest.raises(DirectoryRefused) as caught:
-                await client.register(BOB, HERE, TAKE)
+                await client.register(BOB, HERE)
             reason = caught.value.reason
             assert reason.startswith("^[[31mno�<202E> xxx")
             assert len(reason) < ERROR_BYTES_MAX + 20

@@ -5,6 +5,7 @@ The server runs in the test's own event loop; the slow tests run a real ``netcha
 
 import asyncio
 import logging
+import os
 import re
 import signal
 import socket
@@ -14,18 +15,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from tests.directory.people import BOB, signed
 from tests.interop.processes import Directory, has_ipv6_loopback
 
+from netchat.directory import http as http_module
 from netchat.directory import registry
 from netchat.directory import server as server_module
-from netchat.directory.registry import Lease
+from netchat.directory.registry import Lease, Refused
 from netchat.directory.server import DirectoryServer
-from netchat.directory.store import Claim
 from netchat.directory.store_sqlite import EmbeddedStore
 from netchat.errors import AddressInUse, StoreUnavailable
 from netchat.limits import (
     CLASSIC_TTL_S,
-    LEASE_S_MAX,
     REQUEST_BODY_BYTES_MAX,
     REQUEST_HEADER_BYTES_MAX,
     REQUEST_HEADERS_MAX,
@@ -114,7 +115,7 @@ class Site:
         self.store = store
         self.now_ms = START
         self.port = 0
-        self.server = DirectoryServer(store, lambda: self.now_ms, CLASSIC_TTL_S * 1_000)
+        self.server = DirectoryServer(store, lambda: self.now_ms, os.urandom, CLASSIC_TTL_S * 1_000)
         self._cleanup = cleanup
 
     async def connect(self, host: str = "127.0.0.1") -> Client:
@@ -129,8 +130,8 @@ class Site:
         await client.close()
         return answer
 
-    async def post(self, body: str, lease: str | None = None, path: str = "/") -> Answer:
-        return await self.ask(request(body.encode(), lease, path))
+    async def post(self, body: str, path: str = "/") -> Answer:
+        return await self.ask(request(body.encode(), path))
 
     async def lookup(self, name: str) -> Answer:
         return await self.ask(get(f"/userlist.txt?username={name}"))
@@ -146,10 +147,9 @@ def get(target: str, *headers: str) -> bytes:
     return "".join(f"{line}\r\n" for line in [*lines, ""]).encode()
 
 
-def request(body: bytes, lease: str | None = None, path: str = "/") -> bytes:
-    headers = b"" if lease is None else f"NetChat-Lease: {lease}\r\n".encode()
-    head = f"POST {path} HTTP/1.1\r\nHost: d\r\nContent-Length: {len(body)}\r\n".encode()
-    return head + headers + b"\r\n" + body
+def request(body: bytes, path: str = "/") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: d\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    return head + body
 
 
 @asynccontextmanager
@@ -185,17 +185,17 @@ def assert_one_sentence(answer: Answer) -> None:
 
 
 class HeldStore(EmbeddedStore):
-    """A store whose next claims wait until the test lets them go."""
+    """A store in which names wait at the door until the test lets them in."""
 
     def __init__(self) -> None:
         super().__init__(":memory:")
         self.asked = asyncio.Event()
         self.free = asyncio.Event()
 
-    async def claim(self, name: Name, holder: bytes) -> Claim:
+    async def enter(self, name: Name) -> Name | Refused:
         self.asked.set()
         await self.free.wait()
-        return await super().claim(name, holder)
+        return await super().enter(name)
 
 
 class FailingStore(EmbeddedStore):
@@ -205,7 +205,7 @@ class FailingStore(EmbeddedStore):
         super().__init__(":memory:")
         self._error = error
 
-    async def claim(self, name: Name, holder: bytes) -> Claim:
+    async def enter(self, name: Name) -> Name | Refused:
         raise self._error
 
 
@@ -449,11 +449,43 @@ def test_a_name_that_a_key_holds_is_refused() -> None:
     """Without the key nobody registers it; the sentence says so."""
 
     async def deed(site: Site) -> None:
-        await site.store.claim(Name("bob"), b"key")
-        answer = await site.post("UPDATE bob@127.0.0.1:6000")
-        assert answer.status == 409
-        assert_one_sentence(answer)
+        await site.store.claim(signed(BOB, "bob"), START)
+        for verb in ("UPDATE", "REGISTER"):
+            answer = await site.post(f"{verb} bob@127.0.0.1:6000")
+            assert answer.status == 409
+            assert_one_sentence(answer)
         assert await site.list() == []
+
+    with_site(deed)
+
+
+def test_a_name_that_looks_like_one_of_a_key_is_refused() -> None:
+    """The sentence tells which; without a key there is nothing to look like."""
+
+    async def deed(site: Site) -> None:
+        assert (await site.post("UPDATE b0b@127.0.0.1:6000")).status == 200
+        await site.store.claim(signed(BOB, "bob"), START)
+        answer = await site.post("UPDATE b0b@127.0.0.1:7000")
+        assert (answer.status, answer.body) == (
+            409, "This name looks like bob; choose another one."
+        )  # fmt: skip
+        assert await site.list() == ["b0b@127.0.0.1:6000"]
+
+    with_site(deed)
+
+
+def test_a_list_that_is_too_long_keeps_those_with_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A flood of classic names hides nobody who holds his."""
+    monkeypatch.setattr(server_module, "ADDRESSES_MAX", 2)
+
+    async def deed(site: Site) -> None:
+        one = signed(BOB, "bob")
+        await site.store.claim(one, START)
+        await site.store.put_lease(registry.lease_of(START, one.record))
+        await site.post("UPDATE alice@127.0.0.1:6000")
+        assert await site.list() == ["alice@127.0.0.1:6000", "bob@127.0.0.1:6000"]
+        await site.post("UPDATE carol@127.0.0.1:6000")
+        assert await site.list() == ["bob@127.0.0.1:6000"]
 
     with_site(deed)
 
@@ -501,23 +533,7 @@ def test_a_bug_is_a_sentence_too(caplog: pytest.LogCaptureFixture) -> None:
     assert "ZeroDivisionError('a bug')" in caplog.text
 
 
-# --- leases --------------------------------------------------------------------------------------
-
-
-def test_a_lease_ends_unless_it_is_kept() -> None:
-    """Seconds of the directory's own clock, from the last request."""
-
-    async def deed(site: Site) -> None:
-        await site.post("UPDATE bob@127.0.0.1:6000", "take=60")
-        site.now_ms += 59_999
-        assert (await site.post("UPDATE bob@127.0.0.1:6000", "keep=60")).status == 200
-        site.now_ms += 59_999
-        assert await site.list() == ["bob@127.0.0.1:6000"]
-        site.now_ms += 1
-        assert await site.list() == []
-        assert (await site.lookup("bob")).status == 404
-
-    with_site(deed)
+# --- time ----------------------------------------------------------------------------------------
 
 
 def test_a_classic_entry_stays_for_a_day() -> None:
@@ -528,68 +544,6 @@ def test_a_classic_entry_stays_for_a_day() -> None:
         site.now_ms += CLASSIC_TTL_S * 1_000 - 1
         assert await site.list() == ["bob@127.0.0.1:6000"]
         site.now_ms += 1
-        assert await site.list() == []
-
-    with_site(deed)
-
-
-def test_a_lease_that_has_moved_is_not_kept() -> None:
-    """Two nodes of one name must not fight over it: the older one hears 409 and stops."""
-
-    async def deed(site: Site) -> None:
-        await site.post("UPDATE bob@127.0.0.1:6000", "take=60")
-        await site.post("UPDATE bob@127.0.0.1:7000", "take=60")
-        answer = await site.post("UPDATE bob@127.0.0.1:6000", "keep=60")
-        assert (answer.status, "another address" in answer.body) == (409, True)
-        assert_one_sentence(answer)
-        assert await site.list() == ["bob@127.0.0.1:7000"]
-
-    with_site(deed)
-
-
-def test_a_lease_that_a_restart_forgot_is_kept() -> None:
-    """Keep is enough to come back into a directory that knows nobody."""
-
-    async def deed(site: Site) -> None:
-        assert (await site.post("UPDATE bob@127.0.0.1:6000", "keep=60")).status == 200
-        assert await site.list() == ["bob@127.0.0.1:6000"]
-
-    with_site(deed)
-
-
-def test_who_leaves_ends_its_own_lease_only() -> None:
-    """At another address it is somebody else's by now; ending twice is no error."""
-
-    async def deed(site: Site) -> None:
-        await site.post("UPDATE bob@127.0.0.1:6000", "take=60")
-        assert (await site.post("UPDATE bob@127.0.0.1:7000", "end")).status == 200
-        assert await site.list() == ["bob@127.0.0.1:6000"]
-        for _ in range(2):
-            assert (await site.post("UPDATE bob@127.0.0.1:6000", "end")).status == 200
-            assert await site.list() == []
-
-    with_site(deed)
-
-
-def test_nobody_gets_a_longer_lease_than_anybody() -> None:
-    """What is gone must leave the list."""
-
-    async def deed(site: Site) -> None:
-        await site.post("UPDATE bob@127.0.0.1:6000", "take=999999")
-        site.now_ms += LEASE_S_MAX * 1_000
-        assert await site.list() == []
-
-    with_site(deed)
-
-
-@pytest.mark.parametrize("wish", ["", "60", "take=", "take=0", "take=-1", "give=60", "end=60"])
-def test_a_wish_that_nobody_understands_is_refused(wish: str) -> None:
-    """It must not become a classic entry that stays for a day."""
-
-    async def deed(site: Site) -> None:
-        answer = await site.post("UPDATE bob@127.0.0.1:6000", wish)
-        assert answer.status == 400
-        assert_one_sentence(answer)
         assert await site.list() == []
 
     with_site(deed)
@@ -714,7 +668,8 @@ def test_silence_is_cut_off_at_the_deadline(
     segments: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Before a request, inside its head, and between two requests."""
-    monkeypatch.setattr(server_module, "REQUEST_DEADLINE_S", 0.05)
+    for module in (server_module, http_module):
+        monkeypatch.setattr(module, "REQUEST_DEADLINE_S", 0.05)
 
     async def deed(site: Site) -> None:
         client = await site.connect()
@@ -730,7 +685,8 @@ def test_a_head_that_never_ends_is_cut_off_though_it_goes_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A byte now and then buys no time."""
-    monkeypatch.setattr(server_module, "REQUEST_DEADLINE_S", 0.05)
+    for module in (server_module, http_module):
+        monkeypatch.setattr(module, "REQUEST_DEADLINE_S", 0.05)
 
     async def deed(site: Site) -> None:
         client = await site.connect()
@@ -750,7 +706,8 @@ def test_a_head_that_never_ends_is_cut_off_though_it_goes_on(
 
 def test_a_body_that_stops_is_refused_at_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client may still be there to hear it."""
-    monkeypatch.setattr(server_module, "REQUEST_DEADLINE_S", 0.05)
+    for module in (server_module, http_module):
+        monkeypatch.setattr(module, "REQUEST_DEADLINE_S", 0.05)
 
     async def deed(site: Site) -> None:
         client = await site.connect()
@@ -767,7 +724,8 @@ def test_a_client_that_ends_inside_its_body_is_refused_at_the_deadline(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It ended its half only; nothing is registered from half a body."""
-    monkeypatch.setattr(server_module, "REQUEST_DEADLINE_S", 0.05)
+    for module in (server_module, http_module):
+        monkeypatch.setattr(module, "REQUEST_DEADLINE_S", 0.05)
 
     async def deed(site: Site) -> None:
         client = await site.connect()
@@ -794,7 +752,8 @@ async def none_left(site: Site) -> None:
 
 def test_who_does_not_read_its_answers_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else each such connection would hold a list in memory for ever."""
-    monkeypatch.setattr(server_module, "REQUEST_DEADLINE_S", 1.5)
+    for module in (server_module, http_module):
+        monkeypatch.setattr(module, "REQUEST_DEADLINE_S", 1.5)
 
     async def deed(site: Site) -> None:
         for number in range(1_000):
@@ -857,7 +816,7 @@ def test_strangers_leave_no_trace_in_the_log(caplog: pytest.LogCaptureFixture) -
 
 def test_the_oldest_connection_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """It goes, the newcomer and all the others are served: silence blocks nobody."""
-    monkeypatch.setattr(server_module, "CONNECTIONS_MAX", 5)
+    monkeypatch.setattr(http_module, "CONNECTIONS_MAX", 5)
 
     async def deed(site: Site) -> None:
         old = [await site.connect() for _ in range(5)]
@@ -877,7 +836,7 @@ def test_a_busy_connection_gets_its_answer_before_it_goes(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It may be the oldest, but it is about to be served."""
-    monkeypatch.setattr(server_module, "CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(http_module, "CONNECTIONS_MAX", 1)
 
     async def main() -> None:
         store = HeldStore()
@@ -897,7 +856,7 @@ def test_a_busy_connection_gets_its_answer_before_it_goes(
 
 def test_who_has_not_said_all_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half a request is no reason to keep a whole one waiting."""
-    monkeypatch.setattr(server_module, "CONNECTIONS_MAX", 1)
+    monkeypatch.setattr(http_module, "CONNECTIONS_MAX", 1)
 
     async def deed(site: Site) -> None:
         slow = await site.connect()
@@ -946,7 +905,7 @@ def test_an_address_that_cannot_be_had(host: str, taken: bool, reason: str) -> N
     async def main() -> None:
         with socket.create_server(("127.0.0.1", 0)) as other:
             port = other.getsockname()[1] if taken else 0
-            server = DirectoryServer(EmbeddedStore(":memory:"), lambda: START, 1)
+            server = DirectoryServer(EmbeddedStore(":memory:"), lambda: START, os.urandom, 1)
             with pytest.raises(AddressInUse) as caught:
                 await server.start(["127.0.0.1", host] if not taken else [host], port)
             assert caught.value.reason == reason
@@ -960,7 +919,7 @@ def test_a_directory_that_never_started_is_stopped() -> None:
     """Its store is closed."""
 
     async def main() -> None:
-        await DirectoryServer(EmbeddedStore(":memory:"), lambda: START, 1).stop()
+        await DirectoryServer(EmbeddedStore(":memory:"), lambda: START, os.urandom, 1).stop()
 
     run(main)
 

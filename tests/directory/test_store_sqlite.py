@@ -7,24 +7,32 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tests.directory.contract import (
     NOW,
     LastingStoreContract,
     OpenStore,
     StoreContract,
+    claim,
+    deposit,
     enter,
     lease,
+    mail,
     opened,
     use,
 )
+from tests.directory.people import ALICE, BOB, CAROL, person, signed
 from tests.interop.classic_client import ask_directory
 from tests.interop.processes import Directory
 
-from netchat.directory import store_sqlite
-from netchat.directory.store import NOBODY
-from netchat.directory.store_sqlite import APPLICATION_ID, SCHEMAS, EmbeddedStore
-from netchat.errors import NameHeld, StoreNewer, StoreUnavailable
-from netchat.limits import BATCH_INPUTS_MAX
+from netchat.directory import sql_mail, sql_names, store_sqlite
+from netchat.directory.registry import ClaimVerdict, Refusal, Refused
+from netchat.directory.sql_schema import SCHEMAS
+from netchat.directory.store import DirectoryStore
+from netchat.directory.store_sqlite import APPLICATION_ID, EmbeddedStore
+from netchat.errors import StoreNewer, StoreUnavailable
+from netchat.limits import BATCH_INPUTS_MAX, MAIL_TTL_MS
 from netchat.model import Name
 
 FROZEN = Path(__file__).with_name("frozen_0001.sql")
@@ -93,15 +101,14 @@ def test_a_file_of_the_first_release_becomes_like_a_new_one(path: Path, tmp_path
         path,
         FROZEN.read_text(encoding="utf-8"),
         f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = 1",
-        "INSERT INTO claim VALUES ('alice', 'Alice', x''), ('bob', 'Bob', x'0102')",
+        "INSERT INTO claim VALUES ('alice', 'Alice', 'alice', x'')",
         "INSERT INTO lease VALUES ('alice', '192.0.2.7:5000', 1060000)",
     )
 
     async def deed(store: object) -> None:
         assert isinstance(store, EmbeddedStore)
         assert list(store.leases()) == [lease("Alice", expires_ms=1_060_000, durable=True)]
-        with pytest.raises(NameHeld):
-            await store.claim(Name("bob"), NOBODY)
+        assert await claim(store, signed(BOB, "bob")) is ClaimVerdict.FIRST
 
     use(opened(lambda: EmbeddedStore(path)), deed)
     new = tmp_path / "new.db"
@@ -118,7 +125,9 @@ def test_scripts_that_the_file_has_not_seen_are_run_once(
     for _ in range(2):
         open_and_close(path)
     names = [name for kind, name, *_ in schema(path)[:-3] if kind == "table"]
-    assert names == ["box", "claim", "lease"]
+    assert names == [
+        "box", "claim", "directory", "lease", "mail", "mailbox", "name_log", "record", "share"
+    ]  # fmt: skip
 
 
 def test_a_commit_is_on_disk_when_it_returns(path: Path) -> None:
@@ -192,7 +201,7 @@ def test_whatever_waits_shares_a_commit() -> None:
         store._connection.set_trace_callback(trace)
         async with asyncio.TaskGroup() as tasks:
             for number in range(2 * BATCH_INPUTS_MAX):
-                tasks.create_task(store.claim(Name(f"p{number}"), NOBODY))
+                tasks.create_task(store.enter(Name(f"p{number}")))
             await asyncio.sleep(0)  # by now each of them has asked
             free.set()
         await store.close()
@@ -226,14 +235,129 @@ def test_who_gave_up_waiting_breaks_nothing() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _, what: problems.append(what))
         store = EmbeddedStore(MEMORY)
         async with asyncio.TaskGroup() as tasks:
-            impatient = tasks.create_task(store.claim(Name("alice"), NOBODY))
+            impatient = tasks.create_task(store.enter(Name("alice")))
             await asyncio.sleep(0)  # it has asked
             impatient.cancel()
-            assert (await store.claim(Name("bob"), NOBODY)).name == Name("bob")
+            assert await store.enter(Name("bob")) == Name("bob")
         await store.close()
         assert problems == []
 
     asyncio.run(main())
+
+
+# --- what is counted -----------------------------------------------------------------------------
+
+
+def counts(store: EmbeddedStore) -> tuple[object, object]:
+    """Return the counters of the store, and the same counted anew."""
+    execute = store._connection.execute
+    kept = (
+        execute("SELECT claims, mail_bytes FROM directory").fetchone(),
+        execute("SELECT * FROM mailbox WHERE envelopes > 0").fetchall(),
+        execute("SELECT * FROM share").fetchall(),
+    )
+    counted = (
+        execute(
+            "SELECT (SELECT count(*) FROM claim WHERE holder != x''),"
+            " (SELECT ifnull(sum(length(envelope)), 0) FROM mail)"
+        ).fetchone(),
+        execute(
+            "SELECT recipient, count(*), sum(length(envelope)),"
+            " (SELECT cursor FROM mailbox WHERE mailbox.recipient = mail.recipient)"
+            " FROM mail GROUP BY recipient"
+        ).fetchall(),
+        execute(
+            "SELECT recipient, depositor, count(*), sum(length(envelope))"
+            " FROM mail GROUP BY recipient, depositor"
+        ).fetchall(),
+    )
+    return kept, counted
+
+
+deeds = st.lists(
+    st.tuples(
+        st.sampled_from(["claim", "rotate", "release", "deposit", "acknowledge", "sweep"]),
+        st.integers(0, 2),
+        st.integers(0, 2),
+        st.integers(1, 6),
+    ),
+    max_size=30,
+)
+
+
+@given(deeds)
+def test_the_counters_are_what_is_there(what: list[tuple[str, int, int, int]]) -> None:
+    """After any number of changes: a quota that drifts would lock a mailbox for ever."""
+
+    async def main() -> None:
+        store = EmbeddedStore(MEMORY)
+        for now, (deed, one, other, number) in enumerate(what, 1):
+            alice, bob = person(one), person(other)
+            match deed:
+                case "claim":
+                    await store.claim(signed(alice, f"p{one}", seq=now), NOW)
+                case "rotate" if one != other:
+                    await store.claim(signed(bob, f"p{one}", old=alice, seq=now), NOW)
+                case "release":
+                    await store.release(Name(f"p{one}"), NOW)
+                case "deposit":
+                    await deposit(store, b"x" * number, to=alice, of=bob, now_ms=now)
+                case "acknowledge":
+                    await store.acknowledge(alice.peer_id, number)
+                case _:
+                    await store.sweep(now + MAIL_TTL_MS - number)
+        kept, counted = counts(store)
+        assert kept == counted
+        await store.close()
+
+    asyncio.run(main())
+
+
+def test_names_and_the_log_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is in can renew; a key may still be changed when there are too many names."""
+    monkeypatch.setattr(sql_names, "CLAIMS_MAX", 2)
+    monkeypatch.setattr(sql_names, "LOG_ENTRIES_MAX", 4)
+
+    async def deed(store: DirectoryStore) -> None:
+        await claim(store, signed(ALICE, "alice"))
+        await claim(store, signed(BOB, "bob"))
+        assert await claim(store, signed(CAROL, "carol")) == Refused(Refusal.FULL)
+        rotated = signed(CAROL, "alice", old=ALICE, seq=2)
+        assert await claim(store, rotated) is ClaimVerdict.ROTATED
+        assert await store.release(Name("bob"), NOW)
+        assert await claim(store, signed(BOB, "bob")) == Refused(Refusal.FULL)
+        assert await claim(store, signed(CAROL, "alice", seq=3)) is ClaimVerdict.NEWER
+        assert await store.release(Name("alice"), NOW)  # the operator still can
+
+    use(opened(lambda: EmbeddedStore(MEMORY)), deed)
+
+
+def test_mail_is_swept_a_little_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However much has expired, others get their turn between; in the end nothing is left."""
+    monkeypatch.setattr(sql_mail, "SWEEP_ENVELOPES_MAX", 2)
+
+    async def deed(store: DirectoryStore) -> None:
+        await claim(store, signed(BOB, "bob"))
+        for number in range(5):
+            await deposit(store, bytes([number]), of=person(number))
+        await store.sweep(NOW + MAIL_TTL_MS)
+        assert await mail(store) == []
+
+    use(opened(lambda: EmbeddedStore(MEMORY)), deed)
+
+
+def test_the_file_does_not_name_who_wrote(path: Path) -> None:
+    """Neither the key of a depositor nor its text form is in it."""
+
+    async def deed(store: DirectoryStore) -> None:
+        await claim(store, signed(BOB, "bob"))
+        await deposit(store, b"sealed", of=ALICE)
+
+    use(opened(lambda: EmbeddedStore(path)), deed)
+    contents = path.read_bytes()
+    assert BOB.peer_id.value in contents
+    assert ALICE.peer_id.value not in contents
+    assert str(ALICE.peer_id).encode() not in contents
 
 
 # --- a disk that refuses -------------------------------------------------------------------------
@@ -253,29 +377,32 @@ def test_what_the_disk_refuses_has_not_happened(from_the_start: bool) -> None:
     async def main() -> None:
         store = EmbeddedStore(MEMORY)
         await enter(store, lease("alice", "192.0.2.7", durable=True))
-        await enter(store, lease("bob"))
+        await claim(store, signed(BOB, "bob"))
         before = list(store.leases())
         store._connection.set_authorizer(refuse)
         with pytest.raises(StoreUnavailable):
-            await store.claim(Name("carol"), NOBODY)
+            await store.enter(Name("carol"))
+        with pytest.raises(StoreUnavailable):
+            await store.claim(signed(CAROL, "carol"), NOW)
         with pytest.raises(StoreUnavailable):
             await store.put_lease(lease("alice", "192.0.2.8", durable=True))
         with pytest.raises(StoreUnavailable):
             await store.put_lease(lease("carol", durable=True))
         with pytest.raises(StoreUnavailable):
-            await store.drop_lease(lease("alice"))
+            await store.release(Name("bob"), NOW)
+        with pytest.raises(StoreUnavailable):
+            await deposit(store, b"one")
         with pytest.raises(StoreUnavailable):
             await store.sweep(NOW)
         assert list(store.leases()) == before
         store._connection.set_authorizer(None)
-        assert await store.drop_lease(lease("alice"))  # the same call, repeated
+        assert await store.release(Name("bob"), NOW)  # the same call, repeated
         await store.close()
 
     asyncio.run(main())
 
 
-@pytest.mark.parametrize("first", ["put", "drop"])
-def test_a_refusal_does_not_undo_what_came_after(first: str) -> None:
+def test_a_refusal_does_not_undo_what_came_after() -> None:
     """While the disk was asked, the node registered again: the newer entry stays."""
     asked, free = threading.Event(), threading.Event()
 
@@ -287,12 +414,8 @@ def test_a_refusal_does_not_undo_what_came_after(first: str) -> None:
         return sqlite3.SQLITE_DENY
 
     async def refused(store: EmbeddedStore) -> None:
-        if first == "put":
-            asking = store.put_lease(lease("alice", "192.0.2.8", durable=True))
-        else:
-            asking = store.drop_lease(lease("alice", "192.0.2.7"))
         with pytest.raises(StoreUnavailable):
-            await asking
+            await store.put_lease(lease("alice", "192.0.2.8", durable=True))
 
     async def main() -> None:
         store = EmbeddedStore(MEMORY)
@@ -332,11 +455,14 @@ def test_a_full_disk_is_said_and_loses_nothing(path: Path) -> None:
         await enter(store, lease("alice", durable=True))
         pages = store._connection.execute("PRAGMA page_count").fetchone()[0]
         store._connection.execute(f"PRAGMA max_page_count = {pages}")
-        key = b"k" * 10_000
-        with pytest.raises(StoreUnavailable, match="full"):
-            await store.claim(Name("bob"), key)
+        claims = [signed(BOB, f"bob{number}") for number in range(10)]
+        answers = await asyncio.gather(
+            *(store.claim(one, NOW) for one in claims), return_exceptions=True
+        )
+        assert "full" in str([one for one in answers if isinstance(one, StoreUnavailable)])
         store._connection.execute("PRAGMA max_page_count = 1000")
-        assert (await store.claim(Name("bob"), key)).holder == key
+        for one in claims:
+            assert isinstance(await store.claim(one, NOW), ClaimVerdict)
         await store.close()
         again = EmbeddedStore(path)
         assert list(again.leases()) == [lease("alice", durable=True)]

@@ -1,24 +1,19 @@
 """The bodies of the classic directory: the vectors of docs/spec/classic.md, and any bytes."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 from tests import vectors
 from tests.vectors import Vector, data_of, many_examples, outcome
 
-from netchat.limits import LEASE_S_MAX
 from netchat.model import Address, Name
 from netchat.wire.directory import (
-    LeaseAction,
-    LeaseWish,
     Registration,
     Verb,
     format_list,
     format_lookup,
     format_registration,
-    parse_lease,
     parse_list,
     parse_lookup,
     parse_registration,
@@ -51,10 +46,6 @@ def entries_of(value: Sequence[Sequence[str]] | None) -> Entries:
     return tuple((Name(name), Address.parse(address)) for name, address in value or ())
 
 
-def wish_of(value: dict[str, Any] | None) -> LeaseWish | None:
-    return None if value is None else LeaseWish(LeaseAction(value["action"]), value["seconds"])
-
-
 # --- vectors -------------------------------------------------------------------------------------
 
 
@@ -68,13 +59,6 @@ def test_vector_of_a_registration(vector: Vector) -> None:
         return format_registration(value.verb, value.name, value.address)
 
     check(vector, parse_registration, value, write)
-
-
-@vectors.vectors("classic.json", "lease")
-def test_vector_of_a_lease(vector: Vector) -> None:
-    """A header says what the vector says, and is written so exactly when the vector says so."""
-    wish = wish_of(vector.get("value"))
-    check(vector, lambda data: parse_lease(data.decode()), wish, lambda: str(wish).encode())
 
 
 @vectors.vectors("classic.json", "list")
@@ -99,7 +83,7 @@ def test_vector_of_a_lookup(vector: Vector) -> None:
 PIECES = (
     b"UPDATE", b"REGISTER", b" ", b"alice", b"user", b"@", b"192.0.2.7", b":", b"54321", b"0",
     b"UPDATE alice@", b"alice@192.0.2.7:54321", b"[2001:db8::7]", b"0.0.0.0", b"65536",
-    b"\r\n", b"\n", b"\t", b"\0", b"\xc3\xa9", b"\xff", b"\x1b[2J", b"take=", b"keep=60", b"end",
+    b"\r\n", b"\n", b"\t", b"\0", b"\xc3\xa9", b"\xff", b"\x1b[2J",
 )  # fmt: skip
 near_bodies = st.one_of(vectors.soup(*PIECES), st.binary(max_size=100))
 
@@ -116,19 +100,6 @@ def test_any_body_is_a_registration_or_a_documented_code(body: bytes) -> None:
         assert parse_lookup(format_lookup(result.address)) == result.address
     else:
         assert result in {"malformed", "bad-name", "reserved-name", "bad-address"}
-
-
-@given(st.one_of(st.text(max_size=20), st.from_regex(r"(take|keep|end|x)=?[0-9+ ]{0,8}")))
-@many_examples
-def test_any_header_is_a_lease_or_a_documented_code(value: str) -> None:
-    """Nothing in the header raises anything else, and no lease is longer than anybody gets."""
-    result = outcome(lambda: parse_lease(value))
-    if isinstance(result, LeaseWish):
-        assert parse_lease(str(result)) == result
-        assert (result.seconds > 0) is (result.action is not LeaseAction.END)
-        assert result.seconds <= LEASE_S_MAX
-    else:
-        assert result == "bad-lease"
 
 
 @given(near_bodies)
@@ -184,15 +155,6 @@ def test_a_lookup_comes_back(address: Address, behind: bytes) -> None:
     assert parse_lookup(format_lookup(address) + behind) == address
 
 
-@given(st.sampled_from([LeaseAction.TAKE, LeaseAction.KEEP]), st.integers(1, 999_999))
-@many_examples
-def test_a_lease_comes_back(action: LeaseAction, seconds: int) -> None:
-    """Whatever is written is read as the same, cut to the longest lease there is."""
-    assert parse_lease(str(LeaseWish(action, seconds))) == LeaseWish(
-        action, min(seconds, LEASE_S_MAX)
-    )
-
-
 def test_every_code_has_a_vector() -> None:
     """The vectors hold every code that the server and the client know a sentence for."""
     sections = vectors.load("classic.json")
@@ -201,6 +163,5 @@ def test_every_code_has_a_vector() -> None:
         return {vector["error"] for vector in sections[section] if "error" in vector}
 
     assert codes("registration") == {"malformed", "bad-name", "reserved-name", "bad-address"}
-    assert codes("lease") == {"bad-lease"}
     assert codes("list") == {"not-a-list"}
     assert codes("lookup") == {"bad-address"}

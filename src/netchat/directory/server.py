@@ -1,12 +1,13 @@
-"""The directory over HTTP: the classic requests exactly, and limits on everything else.
+"""The directory over HTTP: the classic requests exactly, those of ``/v2/``, and limits on all.
 
     POST /                        UPDATE name@ip:port, REGISTER likewise     200, or why not
     POST /userlist.txt            the same, for the older generation
     GET  /userlist.txt            the list
     GET  /userlist.txt?username=  one address, or 404
+    /v2/...                       signed records, mail, the name log: ``signed``
 
-Every refusal is a 4xx or 503 with one sentence. The directory never connects to an address that
-somebody registered. Specification: docs/spec/classic.md.
+Every refusal of a classic request is a 4xx or 503 with one sentence. The directory never connects
+to an address that somebody registered. Specification: docs/spec/classic.md, docs/spec/directory.md.
 """
 
 import asyncio
@@ -14,22 +15,26 @@ import contextlib
 import errno
 import logging
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Final
 
 from aiohttp import web
 
-from netchat.directory.registry import Decision, Refusal, Verdict, decide
-from netchat.directory.store import NOBODY, DirectoryStore
+from netchat.directory.http import GuardedServer, judged, plain, read_body, sentence, write
+from netchat.directory.mailbox import Quota
+from netchat.directory.operator import Door, close_door, open_door
+from netchat.directory.registry import NOBODY, Lease, Refusal, Refused, register
+from netchat.directory.signed import SignedRequests
+from netchat.directory.store import DirectoryStore
 from netchat.errors import (
     AddressInUse,
     InvalidName,
     MalformedBody,
-    NameHeld,
     NetChatError,
     StoreUnavailable,
 )
 from netchat.limits import (
-    CONNECTIONS_MAX,
+    ADDRESSES_MAX,
     LISTEN_BACKLOG,
     REQUEST_BODY_BYTES_MAX,
     REQUEST_DEADLINE_S,
@@ -41,30 +46,36 @@ from netchat.limits import (
 )
 from netchat.model import Name
 from netchat.wire.directory import (
-    LEASE_HEADER,
-    PRODUCT,
-    LeaseWish,
     Registration,
     format_list,
     format_lookup,
-    parse_lease,
     parse_registration,
 )
+from netchat.wire.directory_v2 import Kind
+from netchat.wire.records import DIRECTORY_ID_BYTES
 
 log = logging.getLogger(__name__)
 
+TOKEN_BYTES: Final = 32
 
 _BODY_SENTENCES: Final = {
-    "malformed": "The body must be UPDATE name@ip:port.",
-    "bad-name": "A name has 1 to 32 letters, digits, dots, dashes or underscores"
-    " and begins with a letter or digit.",
-    "reserved-name": "This name is reserved; choose another one.",
-    "bad-address": "The address must be an IPv4 address and a port, like 192.0.2.7:54321.",
-    "bad-lease": "The NetChat-Lease header must be take=SECONDS, keep=SECONDS or end.",
+    "malformed": (400, "The body must be UPDATE name@ip:port."),
+    "bad-name": (
+        400,
+        "A name has 1 to 32 letters, digits, dots, dashes or underscores"
+        " and begins with a letter or digit.",
+    ),
+    "reserved-name": (400, "This name is reserved; choose another one."),
+    "bad-address": (
+        400,
+        "The address must be an IPv4 address and a port, like 192.0.2.7:54321.",
+    ),
+    "too-large": (413, f"The body may have {REQUEST_BODY_BYTES_MAX:,} bytes at most."),
 }
 _REFUSAL_SENTENCES: Final = {
     Refusal.TAKEN: (409, "This name is registered already."),
-    Refusal.MOVED: (409, "This name is registered from another address now."),
+    Refusal.NAME_HELD: (409, "A key holds this name, so it cannot be registered without it."),
+    Refusal.LOOK_ALIKE: (409, "This name looks like {name}; choose another one."),
     Refusal.FULL: (503, "The directory is full; try again later."),
 }
 _BIND_REASONS: Final = {
@@ -75,79 +86,33 @@ _BIND_REASONS: Final = {
 }
 
 
-class _GuardedServer(web.Server):
-    """aiohttp's server with a bound on its connections: the oldest one makes room for a new one."""
-
-    def __call__(self) -> "_Connection":
-        return _Connection(self, loop=self._loop, **self._kwargs)
-
-    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        super().connection_made(handler, transport)
-        connections = self.connections
-        for oldest in connections[: max(0, len(connections) - CONNECTIONS_MAX)]:
-            assert isinstance(oldest, _Connection)
-            oldest.make_room()
-
-
-class _Connection(web.RequestHandler):
-    """What aiohttp refuses by itself gets one sentence too, and no traceback in the log.
-
-    ``is_judged`` while a whole registration is with the store.
-    """
-
-    is_judged = False
-
-    def make_room(self) -> None:
-        """End now; a registration is answered first, because it may take effect."""
-        if self.is_judged:
-            self.close()
-        else:
-            self.force_close()
-
-    def eof_received(self) -> bool:  # type: ignore[override]  # aiohttp's always closes
-        """Answer what came before the client ended its half: some end it with their request."""
-        if self._waiter is not None and not self._waiter.done():
-            return False  # nothing came that is not answered
-        self.close()
-        return True
-
-    async def start(self) -> None:
-        """Serve the connection; when aiohttp trips over a request, the connection ends with it."""
-        try:
-            await super().start()
-        except Exception as error:
-            log.error("connection failed: %r", error)
-            if self.transport is not None:
-                self.transport.abort()
-
-    def handle_error(
-        self,
-        request: web.BaseRequest,
-        status: int = 500,
-        exc: BaseException | None = None,
-        message: str | None = None,
-    ) -> web.StreamResponse:
-        if status >= 500:
-            log.error("request failed: %r", exc)
-            refusal = _sentence(status, "The directory failed at this request; try again later.")
-        else:
-            refusal = _sentence(status, "This is not an HTTP request that the directory takes.")
-        refusal.force_close()
-        return refusal
-
-
 class DirectoryServer:
     """Serves ``store`` over HTTP on any number of addresses.
 
-    ``now_ms`` is the clock. Start it, then stop it once; both from the same event loop.
+    ``now_ms`` is the clock and ``entropy`` returns so many random bytes. ``kind`` tells whether it
+    lasts, with mailboxes that take what ``quota`` allows, or is a meeting point without them. In
+    ``folder`` it leaves the door for ``netchat serve release``. Start it, then stop it once; both
+    from the same event loop.
     """
 
     def __init__(
-        self, store: DirectoryStore, now_ms: Callable[[], int], classic_ttl_ms: int
+        self,
+        store: DirectoryStore,
+        now_ms: Callable[[], int],
+        entropy: Callable[[int], bytes],
+        classic_ttl_ms: int,
+        *,
+        kind: Kind = Kind.LASTING,
+        quota: Quota | None = None,
+        folder: Path | None = None,
     ) -> None:
         self._store = store
         self._now_ms = now_ms
+        self._entropy = entropy
         self._classic_ttl_ms = classic_ttl_ms
+        self._folder = folder
+        self._token = entropy(TOKEN_BYTES).hex()
+        self._signed = SignedRequests(store, now_ms, entropy, kind, quota or Quota(), self._token)
         self._runner: web.ServerRunner | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
@@ -156,8 +121,12 @@ class DirectoryServer:
 
         Raises:
             AddressInUse: one of them cannot be had.
+            StoreUnavailable: the disk does not take the id of a new directory, or the door.
         """
-        server = _GuardedServer(
+        self._signed.directory_id = await self._store.directory_id(
+            self._entropy(DIRECTORY_ID_BYTES)
+        )
+        server = GuardedServer(
             self._handle,
             access_log=None,
             keepalive_timeout=REQUEST_DEADLINE_S,
@@ -178,17 +147,26 @@ class DirectoryServer:
                 reason = _BIND_REASONS.get(error.errno, "failed")
                 raise AddressInUse(f"{host}:{port}", reason) from error
             port = self._runner.addresses[0][1]
+        if self._folder is not None:
+            open_door(self._folder, Door.at(hosts, port, self._token))
         self._sweeping = asyncio.get_running_loop().create_task(self._sweep_for_ever())
         return port
 
     async def stop(self) -> None:
         """Accept nothing more, let requests in flight finish, close the store."""
+        if self._folder is not None:
+            close_door(self._folder, self._token)
+        self._signed.stop()
         if self._runner is not None:
             await self._runner.cleanup()
         if self._sweeping is not None:
             self._sweeping.cancel()
             await asyncio.wait((self._sweeping,))
         await self._store.close()
+
+    async def release(self, name: Name) -> bool:
+        """Take ``name`` from the key that holds it; tell whether one did. See ``operator``."""
+        return await self._store.release(name, self._now_ms())
 
     async def _sweep_for_ever(self) -> None:
         """Remove what has ended, now and then."""
@@ -199,12 +177,16 @@ class DirectoryServer:
 
     # --- requests --------------------------------------------------------------------------------
 
-    async def _handle(self, request: web.BaseRequest) -> web.Response:
-        try:
-            response = await self._route(request)
-        except NetChatError as error:
-            response = _refuse(error)
-        await _write(request, response)
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if request.path.startswith("/v2/"):
+            response = await self._signed.answer(request)
+        else:
+            try:
+                response = await self._route(request)
+            except NetChatError as error:
+                response = _refuse(error)
+        if isinstance(response, web.Response):
+            await write(request, response)
         return response
 
     async def _route(self, request: web.BaseRequest) -> web.Response:
@@ -215,127 +197,66 @@ class DirectoryServer:
                 return self._list()
             case "POST", "/" | "/userlist.txt" if "Origin" in request.headers:
                 # No classic client sends one: this is a page in somebody's browser.
-                return _sentence(403, "Web pages may not register names here.")
+                return sentence(403, "Web pages may not register names here.")
             case "POST", "/" | "/userlist.txt":
                 return await self._register(request)
             case _, "/" | "/userlist.txt":
-                return _sentence(405, "This directory takes GET /userlist.txt and POST /.")
+                return sentence(405, "This directory takes GET /userlist.txt and POST /.")
             case _:
-                return _sentence(404, "There is nothing here; the list is at /userlist.txt.")
+                return sentence(404, "There is nothing here; the list is at /userlist.txt.")
 
     def _list(self) -> web.Response:
+        """Answer with who is present; when that is more than a list holds, with who has a key."""
         now_ms = self._now_ms()
-        live = ((x.name, x.address) for x in self._store.leases() if x.is_live(now_ms))
-        return _plain(200, format_list(live))
+        live = [x for x in self._store.leases() if x.is_live(now_ms)]
+        if len(live) > ADDRESSES_MAX:
+            live = [x for x in live if x.holder != NOBODY]
+        listed = ((x.name, x.address) for x in live)
+        return plain(200, format_list((name, at) for name, at in listed if at is not None))
 
     def _lookup(self, username: str) -> web.Response:
         try:
             lease = self._store.lease(Name(username))
         except InvalidName:
             lease = None
-        if lease is None or not lease.is_live(self._now_ms()):
-            return _sentence(404, "Nobody of this name is registered.")
-        return _plain(200, format_lookup(lease.address))
+        if lease is None or lease.address is None or not lease.is_live(self._now_ms()):
+            return sentence(404, "Nobody of this name is registered.")
+        return plain(200, format_lookup(lease.address))
 
     async def _register(self, request: web.BaseRequest) -> web.Response:
-        body = await _read_body(request)
-        if body is None:
-            return _sentence(413, f"The body may have {REQUEST_BODY_BYTES_MAX:,} bytes at most.")
-        header = request.headers.get(LEASE_HEADER)
-        wish = None if header is None else parse_lease(header)
+        body = await read_body(request, REQUEST_BODY_BYTES_MAX)
         registration = parse_registration(body)
-        connection = request.protocol
-        assert isinstance(connection, _Connection)
-        connection.is_judged = True
-        try:
-            decision = await self._decide(registration, wish)
-        finally:
-            connection.is_judged = False
-        if isinstance(decision, Refusal):
-            return _sentence(*_REFUSAL_SENTENCES[decision])
-        if decision.verdict is not Verdict.GRANT:
-            return _sentence(200, f"{decision.lease.name} is not registered at this address.")
-        return _sentence(200, f"{decision.lease.name} is at {decision.lease.address}.")
+        with judged(request):
+            decision = await self._decide(registration)
+        if isinstance(decision, Refused):
+            status, text = _REFUSAL_SENTENCES[decision.why]
+            return sentence(status, text.format(name=decision.name))
+        return sentence(200, f"{decision.name} is at {decision.address}.")
 
-    async def _decide(
-        self, registration: Registration, wish: LeaseWish | None
-    ) -> Decision | Refusal:
-        """Judge and carry out; from the look at the store to the change of it nothing waits."""
-        claim = await self._store.claim(registration.name, NOBODY)
-        registration = Registration(registration.verb, claim.name, registration.address)
-        decision = decide(
+    async def _decide(self, registration: Registration) -> Lease | Refused:
+        """Judge and carry out; from the look at the leases to the change of them nothing waits.
+
+        A key that claims the name meanwhile is served behind this, so its lease comes last.
+        """
+        name = await self._store.enter(registration.name)
+        if isinstance(name, Refused):
+            return name
+        decision = register(
             self._now_ms(),
-            registration,
-            wish,
-            self._store.lease(claim.name),
+            Registration(registration.verb, name, registration.address),
+            self._store.lease(name),
             self._store.lease_count(),
             self._classic_ttl_ms,
         )
-        if isinstance(decision, Decision):
-            await self._carry_out(decision)
+        if isinstance(decision, Lease):
+            await self._store.put_lease(decision)
         return decision
-
-    async def _carry_out(self, decision: Decision) -> None:
-        match decision.verdict:
-            case Verdict.GRANT:
-                await self._store.put_lease(decision.lease)
-            case Verdict.END:
-                await self._store.drop_lease(decision.lease)
-            case Verdict.NOTHING:
-                pass
-
-
-async def _read_body(request: web.BaseRequest) -> bytes | None:
-    """Return the body, or None when it is too long. Who stops in the middle is cut off."""
-    body = bytearray()
-    try:
-        async with asyncio.timeout(REQUEST_DEADLINE_S):
-            async for chunk in request.content.iter_any():
-                body += chunk
-                if len(body) > REQUEST_BODY_BYTES_MAX:
-                    return None
-    except (TimeoutError, ConnectionError, web.RequestPayloadError):
-        raise MalformedBody("malformed") from None
-    return bytes(body)
-
-
-async def _write(request: web.BaseRequest, response: web.Response) -> None:
-    """Send the answer; who does not take it in time is cut off, and holds no memory of ours."""
-    transport = request.transport
-    if transport is None:
-        return
-    transport.set_write_buffer_limits(0)  # so that written means: taken by the kernel
-    try:
-        async with asyncio.timeout(REQUEST_DEADLINE_S):
-            await response.prepare(request)
-            await response.write_eof()
-    except (TimeoutError, ConnectionError):
-        transport.abort()
 
 
 def _refuse(error: NetChatError) -> web.Response:
     match error:
         case MalformedBody():
-            return _sentence(400, _BODY_SENTENCES[error.reason])
-        case NameHeld():
-            return _sentence(409, "A key holds this name, so it cannot be registered without it.")
+            return sentence(*_BODY_SENTENCES[error.reason])
         case _:
             log.error("request failed: %s", error)
-            return _sentence(503, "The directory's disk does not take this now; try again later.")
-
-
-def _sentence(status: int, text: str) -> web.Response:
-    return _plain(status, text.encode())
-
-
-def _plain(status: int, body: bytes) -> web.Response:
-    return web.Response(
-        status=status,
-        body=body,
-        headers={
-            "Server": PRODUCT,
-            "Content-Type": "text/plain; charset=utf-8",
-            "Cache-Control": "no-store",
-            "X-Content-Type-Options": "nosniff",
-        },
-    )
+            return sentence(503, "The directory's disk does not take this now; try again later.")

@@ -1,4 +1,4 @@
-"""The embedded store: leases in memory, claims and durable leases in a SQLite file.
+"""The embedded store: leases in memory, everything else in a SQLite file.
 
 One writer thread owns the file; whatever waits for it shares one commit (group commit), and a call
 returns after that commit. With ``:memory:`` nothing outlives the process: a meeting point.
@@ -13,31 +13,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
-from netchat.directory.registry import Lease
-from netchat.directory.store import NOBODY, Claim
-from netchat.errors import NameHeld, NetChatError, StoreNewer, StoreUnavailable
+from netchat.directory import sql_mail, sql_names
+from netchat.directory.mailbox import MailRefusal, Quota
+from netchat.directory.registry import ClaimVerdict, Held, Lease, Refused
+from netchat.directory.sql_schema import SCHEMAS
+from netchat.directory.store import Deposited
+from netchat.errors import NetChatError, StoreNewer, StoreUnavailable
 from netchat.limits import BATCH_INPUTS_MAX, BUSY_TIMEOUT_MS
-from netchat.model import Address, Name
+from netchat.model import Address, Name, PeerId, SignedRecord
+from netchat.wire.directory_v2 import LogEntry
 
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
 APPLICATION_ID: Final = 0x4E434431  # "NCD1" in the header of every directory file
-SCHEMAS: Final = (
-    # Frozen: tests/directory/frozen_0001.sql is its copy. What comes later is a script of its own.
-    """
-    CREATE TABLE claim (
-        name_key TEXT PRIMARY KEY,
-        shown TEXT NOT NULL,
-        holder BLOB NOT NULL
-    ) WITHOUT ROWID;
-    CREATE TABLE lease (
-        name_key TEXT PRIMARY KEY REFERENCES claim (name_key),
-        address TEXT NOT NULL,
-        expires_ms INTEGER NOT NULL
-    ) WITHOUT ROWID;
-    """,
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +79,39 @@ class EmbeddedStore:
                 f"BEGIN IMMEDIATE; {SCHEMAS[number - 1]};"
                 f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
             )
-        rows = execute("SELECT shown, address, expires_ms FROM lease JOIN claim USING (name_key)")
+        rows = execute(
+            "SELECT shown, address, expires_ms FROM lease JOIN claim USING (name_key)"
+            " WHERE holder = x''"
+        )
         for shown, address, expires_ms in rows:
             name = Name(shown)
             self._leases[name.key] = Lease(name, Address.parse(address), expires_ms, durable=True)
 
     # --- DirectoryStore --------------------------------------------------------------------------
 
-    async def claim(self, name: Name, holder: bytes) -> Claim:
-        return await self._write(lambda connection: _claim(connection, name, holder))
+    async def directory_id(self, fresh: bytes) -> bytes:
+        return await self._write(lambda connection: sql_names.directory_id(connection, fresh))
+
+    async def enter(self, name: Name) -> Name | Refused:
+        return await self._write(lambda connection: sql_names.enter(connection, name))
+
+    async def claim(self, signed: SignedRecord, now_ms: int) -> ClaimVerdict | Refused:
+        return await self._write(lambda connection: sql_names.claim(connection, signed, now_ms))
+
+    async def release(self, name: Name, now_ms: int) -> bool:
+        released = await self._write(lambda c: sql_names.release(c, name, now_ms))
+        if released and name.key in self._leases:
+            self._forget(name)
+        return released
+
+    async def held(self, name: Name) -> Held | None:
+        return await self._write(lambda connection: sql_names.held(connection, name))
+
+    async def page(self, after: Name | None, limit: int, bytes_max: int) -> Sequence[Held]:
+        return await self._write(lambda c: sql_names.page(c, after, limit, bytes_max))
+
+    async def log(self, after: int, limit: int, name: Name | None) -> Sequence[LogEntry]:
+        return await self._write(lambda connection: sql_names.log(connection, after, limit, name))
 
     async def put_lease(self, lease: Lease) -> None:
         # In memory before the first await, so that a decision on what is there stays true.
@@ -106,26 +119,19 @@ class EmbeddedStore:
         self._keep(lease)
         try:
             if lease.durable:
-                await self._write(lambda connection: _put(connection, lease))
+                await self._write(lambda connection: sql_names.put_lease(connection, lease))
             elif before is not None and before.durable:
-                await self._write(lambda connection: _drop(connection, lease.name))
+                await self._write(lambda connection: sql_names.drop_lease(connection, lease.name))
         except StoreUnavailable:
             if self._leases.get(lease.name.key) is lease:
-                self._forget(lease) if before is None else self._keep(before)
+                self._forget(lease.name) if before is None else self._keep(before)
             raise
 
-    async def drop_lease(self, lease: Lease) -> bool:
-        present = self._leases.get(lease.name.key)
-        if present is None or present.address != lease.address:
+    async def drop_lease(self, name: Name, holder: PeerId) -> bool:
+        present = self._leases.get(name.key)
+        if present is None or present.holder != holder.value:
             return False
-        self._forget(present)
-        if present.durable:
-            try:
-                await self._write(lambda connection: _drop(connection, lease.name))
-            except StoreUnavailable:
-                if lease.name.key not in self._leases:
-                    self._keep(present)
-                raise
+        self._forget(name)
         return True
 
     def lease(self, name: Name) -> Lease | None:
@@ -144,16 +150,38 @@ class EmbeddedStore:
             self._order = None
         self._leases[lease.name.key] = lease
 
-    def _forget(self, lease: Lease) -> None:
-        del self._leases[lease.name.key]
+    def _forget(self, name: Name) -> None:
+        del self._leases[name.key]
         self._order = None
+
+    async def deposit(
+        self, recipient: PeerId, depositor: PeerId, envelope: bytes, now_ms: int, quota: Quota
+    ) -> Deposited | MailRefusal:
+        return await self._write(
+            lambda c: sql_mail.deposit(c, recipient, depositor, envelope, now_ms, quota)
+        )
+
+    async def fetch(
+        self, recipient: PeerId, after: int, limit: int, bytes_max: int, now_ms: int
+    ) -> Sequence[tuple[int, bytes]]:
+        return await self._write(
+            lambda c: sql_mail.fetch(c, recipient, after, limit, bytes_max, now_ms)
+        )
+
+    async def acknowledge(self, recipient: PeerId, through: int) -> int:
+        return await self._write(lambda c: sql_mail.acknowledge(c, recipient, through))
+
+    async def newest_cursor(self, recipient: PeerId) -> int | None:
+        return await self._write(lambda c: sql_mail.newest_cursor(c, recipient))
 
     async def sweep(self, now_ms: int) -> int:
         ended = [lease for lease in self._leases.values() if not lease.is_live(now_ms)]
         for lease in ended:
-            self._forget(lease)
+            self._forget(lease.name)
         kept = frozenset(self._leases)
-        await self._write(lambda connection: _sweep(connection, now_ms, kept))
+        await self._write(lambda connection: sql_names.sweep(connection, now_ms, kept))
+        while await self._write(lambda connection: sql_mail.sweep(connection, now_ms)):
+            pass  # a job at a time: others get their turn between
         return len(ended)
 
     async def close(self) -> None:
@@ -211,45 +239,3 @@ def _settle(done: Sequence[tuple["asyncio.Future[Any]", Any, Exception | None]])
             answer.set_result(value)
         else:
             answer.set_exception(error)
-
-
-def _claim(connection: sqlite3.Connection, name: Name, holder: bytes) -> Claim:
-    row = connection.execute(
-        "SELECT shown, holder FROM claim WHERE name_key = ?", (name.key,)
-    ).fetchone()
-    if row is None:
-        connection.execute("INSERT INTO claim VALUES (?, ?, ?)", (name.key, name.shown, holder))
-        return Claim(name, holder)
-    shown, held_by = row
-    if held_by == NOBODY and holder != NOBODY:
-        connection.execute("UPDATE claim SET holder = ? WHERE name_key = ?", (holder, name.key))
-        return Claim(Name(shown), holder)
-    if held_by != holder:
-        raise NameHeld(shown)
-    return Claim(Name(shown), held_by)
-
-
-def _put(connection: sqlite3.Connection, lease: Lease) -> None:
-    # A sweep between the claim and this takes a claim of NOBODY for one without a lease.
-    connection.execute(
-        "INSERT INTO claim VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-        (lease.name.key, lease.name.shown, NOBODY),
-    )
-    connection.execute(
-        "INSERT INTO lease VALUES (:key, :address, :expires)"
-        " ON CONFLICT DO UPDATE SET address = :address, expires_ms = :expires",
-        {"key": lease.name.key, "address": str(lease.address), "expires": lease.expires_ms},
-    )
-
-
-def _drop(connection: sqlite3.Connection, name: Name) -> None:
-    connection.execute("DELETE FROM lease WHERE name_key = ?", (name.key,))
-
-
-def _sweep(connection: sqlite3.Connection, now_ms: int, kept: frozenset[str]) -> None:
-    connection.execute("DELETE FROM lease WHERE expires_ms <= ?", (now_ms,))
-    free = connection.execute("SELECT name_key FROM claim WHERE holder = ?", (NOBODY,)).fetchall()
-    connection.executemany(
-        "DELETE FROM claim WHERE name_key = ? AND holder = x''",
-        [(key,) for (key,) in free if key not in kept],
-    )

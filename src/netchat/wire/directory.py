@@ -15,16 +15,12 @@ from enum import Enum
 from typing import Final
 
 from netchat.errors import InvalidAddress, InvalidName, MalformedBody
-from netchat.limits import LEASE_S_MAX
 from netchat.model import Address, Name
 
-LEASE_HEADER: Final = "NetChat-Lease"
-"""Our one addition to the classic request; a classic directory ignores it. See ``LeaseWish``."""
 PRODUCT: Final = "NetChat"
-"""The ``Server`` header of our directories: how a node tells them from other classic ones."""
+"""The ``Server`` header of our directories: whoever sends it also knows the requests of /v2/."""
 
 _REGISTRATION: Final = re.compile(r"(UPDATE|REGISTER) ([^@\s]+)@(\S+)", re.ASCII)
-_LEASE: Final = re.compile(r"(take|keep)=([1-9][0-9]{0,5})", re.ASCII)
 
 
 class Verb(Enum):
@@ -39,46 +35,6 @@ class Registration:
     verb: Verb
     name: Name
     address: Address
-
-
-class LeaseAction(Enum):
-    """What a node asks for beside its registration.
-
-    TAKE is a registration: it moves the name here. KEEP prolongs it, and is refused when the name
-    has meanwhile moved elsewhere, so that two nodes of one name do not fight over it. END gives
-    the entry up, when it is still ours.
-    """
-
-    TAKE = "take"
-    KEEP = "keep"
-    END = "end"
-
-
-@dataclass(frozen=True, slots=True)
-class LeaseWish:
-    """The value of the ``NetChat-Lease`` header: ``take=60``, ``keep=60`` (seconds) or ``end``."""
-
-    action: LeaseAction
-    seconds: int = 0
-
-    def __str__(self) -> str:
-        if self.action is LeaseAction.END:
-            return "end"
-        return f"{self.action.value}={self.seconds}"
-
-
-def parse_lease(value: str) -> LeaseWish:
-    """Read the header; a longer lease than anybody gets is cut to ``LEASE_S_MAX``.
-
-    Raises:
-        MalformedBody: ``bad-lease``.
-    """
-    if value == LeaseAction.END.value:
-        return LeaseWish(LeaseAction.END)
-    match = _LEASE.fullmatch(value)
-    if match is None:
-        raise MalformedBody("bad-lease")
-    return LeaseWish(LeaseAction(match[1]), min(int(match[2]), LEASE_S_MAX))
 
 
 def format_registration(verb: Verb, name: Name, address: Address) -> bytes:
