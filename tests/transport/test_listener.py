@@ -1,38 +1,42 @@
 """The listening socket over real connections: what counts as a message, and how each one ends.
 
-A sender that looks sees a FIN when its message is on disk and a reset when it is not.
+A sender that looks sees a FIN when its message is on disk and a reset when it is not. What begins
+with TLS becomes a link, and no stranger gets more of those than it should have.
 """
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
+from OpenSSL import SSL
 from tests.interop.processes import has_ipv6_loopback
+from tests.transport.ends import Attacker, Person, items, linked, people, run, until
 
 from netchat.errors import AddressInUse
-from netchat.limits import CLASSIC_RECEIVE_BYTES_MAX
+from netchat.limits import (
+    CLASSIC_RECEIVE_BYTES_MAX,
+    HANDSHAKES_PER_ADDRESS_S_MAX,
+    LINKS_HALF_OPEN_MAX,
+    LINKS_HALF_OPEN_PER_ADDRESS_MAX,
+)
 from netchat.model import Address, DisplayText, Name
+from netchat.transport import crowd as crowd_module
+from netchat.transport import link as link_module
 from netchat.transport import listener as listener_module
+from netchat.transport.dialer import DialError
+from netchat.transport.link import Credentials
 from netchat.transport.listener import LOOPBACK, Arrival, Listener, reason_of
 from netchat.wire.classic import ClassicDelete, ClassicText
 
-LIMIT_S = 30
+BURST = round(2 * HANDSHAKES_PER_ADDRESS_S_MAX)
 HELLO = b'alice: "hello"'
 HELLO_MESSAGE = ClassicText(Name("alice"), DisplayText("hello"))
 needs_ipv6 = pytest.mark.skipif(not has_ipv6_loopback(), reason="this machine has no ::1")
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a test that hangs for no longer than the limit."""
-
-    async def limited() -> None:
-        async with asyncio.timeout(LIMIT_S):
-            await main()
-
-    asyncio.run(limited())
 
 
 class Sender:
@@ -69,7 +73,7 @@ class Post:
     """A listener, the messages it gave, and senders that are closed at the end."""
 
     def __init__(self) -> None:
-        self.listener = Listener(self._on_arrival)
+        self.listener = a_listener(self._on_arrival)
         self.arrivals: list[tuple[Arrival, ClassicText | ClassicDelete]] = []
         self.senders: list[Sender] = []
         self._taken = 0
@@ -98,10 +102,16 @@ class Post:
         return list(self.listener._arrivals)
 
 
-async def until(condition: Callable[[], bool]) -> None:
-    """Let the loop run until something holds that no event tells of."""
-    while not condition():  # noqa: ASYNC110 (the condition is the kernel's or the listener's own)
-        await asyncio.sleep(0.001)
+def ignore(arrival: Arrival, message: ClassicText | ClassicDelete) -> None:
+    """What a test does with messages that it is not about."""
+
+
+def a_listener(
+    on_arrival: Callable[[Arrival, ClassicText | ClassicDelete], None] = ignore,
+) -> Listener:
+    """A listener of somebody."""
+    person = Person()
+    return Listener(on_arrival, person.credentials, person.hello, person)
 
 
 @asynccontextmanager
@@ -253,8 +263,17 @@ def test_what_ends_without_being_a_message_is_turned_away(data: bytes) -> None:
 
 @pytest.mark.parametrize(
     "data",
-    [b"\x16\x03\x01", b"GET / HTTP/1.1\r\n", b"\0", b"-alice: ", b'"', b"a" * 33],
-    ids=["TLS", "HTTP", "NUL", "no name", "quote", "long name"],
+    [
+        b"GET / HTTP/1.1\r\n",
+        b"\0",
+        b"-alice: ",
+        b'"',
+        b"a" * 33,
+        b"\x17\x03\x03\0\x05hello",
+        b"\x15\x03\x03\0\x02\x02\x28",
+        b"\x80\x2e\x01\x03\x01\0\x15",
+    ],
+    ids=["HTTP", "NUL", "no name", "quote", "long name", "TLS data", "TLS alert", "SSL 2"],
 )
 def test_what_cannot_become_a_message_is_turned_away_at_once(data: bytes) -> None:
     """Without waiting for its end or the deadline."""
@@ -486,7 +505,7 @@ class FakeTransport:
 )
 def test_the_source_of_a_message(host: str, source: str) -> None:
     """An IP address; all the ways to reach this machine from itself are one."""
-    arrival = Arrival(Listener(lambda arrival, message: None))
+    arrival = Arrival(a_listener())
     arrival._transport = FakeTransport(host)  # type: ignore[assignment]
     assert arrival.source == source
 
@@ -496,7 +515,7 @@ def test_an_address_that_is_taken() -> None:
 
     async def deed(post: Post) -> None:
         port = post.listener.addresses[0].port
-        second = Listener(lambda arrival, message: None)
+        second = a_listener()
         with pytest.raises(AddressInUse) as caught:
             await second.start(["127.0.0.1"], port)
         assert (caught.value.address, caught.value.reason) == (f"127.0.0.1:{port}", "in-use")
@@ -510,7 +529,7 @@ def test_an_address_of_another_machine() -> None:
 
     async def main() -> None:
         with pytest.raises(AddressInUse) as caught:
-            await Listener(lambda arrival, message: None).start(["192.0.2.1"], 0)
+            await a_listener().start(["192.0.2.1"], 0)
         assert caught.value.reason == "not-here"
         async with listening(["127.0.0.1", "192.0.2.1"]) as post:
             assert [address.host for address in post.listener.addresses] == ["127.0.0.1"]
@@ -554,3 +573,256 @@ def test_stop_turns_away_who_has_not_finished() -> None:
         assert await whole.ending() == "FIN"
 
     with_post(deed)
+
+
+# --- links ---------------------------------------------------------------------------------------
+
+
+def test_both_wires_have_one_port() -> None:
+    """A link and a classic message, at the same time."""
+
+    async def main() -> None:
+        async with linked() as (_, _, bob, _):
+            reader, writer = await asyncio.open_connection(bob.address.host, bob.address.port)
+            writer.write(HELLO)
+            writer.write_eof()
+            assert await reader.read() == b""
+            writer.close()
+            assert bob.classic == [HELLO_MESSAGE]
+            assert bob.lost == []
+
+    run(main)
+
+
+def test_a_link_may_end_in_peace() -> None:
+    """Guards the linger option: only what may be a classic message ends with a reset by itself."""
+
+    async def main() -> None:
+        async with linked() as (_, _, _, to_alice):
+            connected = to_alice._transport.get_extra_info("socket")
+            linger = connected.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+            assert linger == listener_module._CLOSE_IN_PEACE
+
+    run(main)
+
+
+@pytest.mark.parametrize("first", [1, 2, 5, 100])
+def test_a_link_may_begin_in_pieces(first: int) -> None:
+    """The first byte decides; the listener hands over all that came with it."""
+
+    async def main() -> None:
+        async with people(1) as (bob,):
+            attacker = await Attacker.dial(bob.address)
+            data = beginning_of_tls(attacker)
+            await attacker.write(data[:first])
+            await until(lambda: len(bob.listener._crowd) == 1)
+            assert not bob.listener._arrivals
+            await attacker.write(data[first:])
+            await attacker.shake_hands()
+
+    run(main)
+
+
+def beginning_of_tls(attacker: Attacker) -> bytes:
+    with contextlib.suppress(SSL.WantReadError):
+        attacker.tls.do_handshake()
+    return attacker.tls.bio_read(65_536)
+
+
+def test_what_begins_with_the_byte_of_tls_only_is_turned_away() -> None:
+    """OpenSSL sees at once that it is none; and nobody reads it as anything else."""
+
+    async def main() -> None:
+        async with people(1) as (bob,):
+            attacker = await Attacker.dial(bob.address)
+            await attacker.write(b"\x16" + b"A" * 200 + HELLO)
+            await attacker.ending()
+            assert bob.opened == bob.classic == []
+
+    run(main)
+
+
+@pytest.mark.parametrize("data", [b"alice", b'alice: "'], ids=["a name", "a text"])
+def test_tls_behind_a_classic_beginning_is_turned_away(data: bytes) -> None:
+    """The choice of the first byte is final: no link begins behind a name, or inside a text."""
+
+    async def main() -> None:
+        async with people(1) as (bob,):
+            attacker = await Attacker.dial(bob.address)
+            await attacker.write(data)
+            await until(lambda: any(one._is_classic for one in bob.listener._arrivals))
+            await attacker.write(beginning_of_tls(attacker))
+            with contextlib.suppress(OSError):
+                attacker.writer.write_eof()
+            await attacker.ending()
+            assert bob.opened == bob.classic == []
+            assert not bob.listener._crowd
+
+    run(main)
+
+
+def test_a_link_has_only_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards LINK_HELLO_S: silence, a byte now and then, or no HELLO behind the handshake."""
+    monkeypatch.setattr(link_module, "LINK_HELLO_S", 0.2)
+
+    async def main() -> None:
+        async with people(1) as (bob,):
+            silent, slow, polite = [await Attacker.dial(bob.address) for _ in range(3)]
+            await silent.write(b"\x16\x03")
+            await polite.shake_hands()
+            await slow.write(b"\x16")
+            async with asyncio.TaskGroup() as tasks:
+                for one in (silent, slow, polite):
+                    tasks.create_task(one.ending())
+                for byte in beginning_of_tls(slow)[1:]:
+                    with contextlib.suppress(ConnectionError):
+                        await slow.write(bytes([byte]))
+                    if not bob.listener._crowd:
+                        break
+                    await asyncio.sleep(0.005)
+            assert bob.opened == []
+            assert polite.plain, "it heard our HELLO"
+
+    run(main)
+
+
+def test_who_comes_too_often_is_sent_away_before_any_work(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Guards HANDSHAKES_PER_ADDRESS_S_MAX; what it costs then is a TCP connection and a byte."""
+    begun = []
+    whole = Credentials.open
+
+    def counted(credentials: Credentials, *what: Any, **more: Any) -> Any:
+        begun.append(credentials)
+        return whole(credentials, *what, **more)
+
+    async def main() -> None:
+        async with people(2) as (alice, bob):
+            now = asyncio.get_running_loop().time()
+            monkeypatch.setattr(bob.listener._crowd, "may_begin", stopped(bob.listener, now))
+            monkeypatch.setattr(Credentials, "open", counted)
+            flood = [await Attacker.dial(bob.address) for _ in range(100)]
+            for one in flood:
+                await one.write(b"\x16")
+            for one in flood[BURST:]:
+                await one.ending()
+            assert len(begun) == BURST
+            with pytest.raises(DialError) as caught:
+                await alice.dial(bob)
+            assert caught.value.reason == "broken"
+            # Somebody at another address is not concerned.
+            honest = await Attacker.dial(bob.address, source="127.0.0.2")
+            await honest.shake_hands()
+            await honest.read()
+
+    run(main)
+
+
+def stopped(listener: Listener, now_s: float) -> Callable[[str, float], bool]:
+    """Ask the crowd of ``listener`` with a clock that stands still."""
+    may_begin = listener._crowd.may_begin
+    return lambda host, _: may_begin(host, now_s)
+
+
+def test_many_half_open_links_of_one_address_displace_each_other() -> None:
+    """Guards LINKS_HALF_OPEN_PER_ADDRESS_MAX: the oldest goes, and one who means well is linked."""
+
+    async def main() -> None:
+        async with people(2) as (alice, bob):
+            flood = [await Attacker.dial(bob.address) for _ in range(30)]
+            await until(lambda: len(bob.listener._arrivals) == 30)
+            for number, one in enumerate(flood, 1):
+                await one.write(b"\x16")
+                await until(lambda number=number: len(bob.listener._arrivals) == 30 - number)
+                expected = min(number, LINKS_HALF_OPEN_PER_ADDRESS_MAX)
+                assert len(bob.listener._crowd) == expected
+            for one in flood[: 30 - LINKS_HALF_OPEN_PER_ADDRESS_MAX]:
+                await one.ending()
+            await alice.dial(bob)
+            await bob.next_link()
+
+    run(main)
+
+
+@pytest.mark.slow
+def test_a_thousand_half_open_links_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From a hundred addresses, with nothing to hold them back but the bound on all together.
+
+    Guards LINKS_HALF_OPEN_MAX; and all the time, somebody who means well gets through.
+    """
+    monkeypatch.setattr(crowd_module, "HANDSHAKES_PER_ADDRESS_S_MAX", 1_000_000.0)
+
+    async def main() -> None:
+        async with people(2) as (alice, bob):
+            for number in range(1_000):
+                one = await Attacker.dial(bob.address, source=f"127.0.1.{number % 100 + 1}")
+                await one.write(b"\x16\x03\x01\x02\0")
+                assert len(bob.listener._crowd) <= LINKS_HALF_OPEN_MAX
+                if number % 100 == 50:
+                    (await alice.dial(bob)).close("exit")
+            await until(lambda: len(bob.opened) == 10)
+            await until(lambda: len(bob.listener._crowd) == LINKS_HALF_OPEN_MAX)
+
+    run(main, 120)
+
+
+def test_there_are_only_so_many_links(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards LINKS_MAX: who is linked stays, and who comes has to come again."""
+    monkeypatch.setattr(listener_module, "LINKS_MAX", 2)
+
+    async def main() -> None:
+        async with people(3) as (alice, bob, carol):
+            first = await alice.dial(carol)
+            await bob.dial(carol)
+            await until(lambda: len(carol.opened) == 2)
+            with pytest.raises(DialError) as caught:
+                await alice.dial(carol)
+            assert caught.value.reason == "broken"
+            assert carol.lost == []
+            first.close("exit")
+            await until(lambda: len(carol.lost) == 1)
+            await alice.dial(carol)
+            await until(lambda: len(carol.opened) == 3)
+
+    run(main)
+
+
+def test_a_sender_that_is_gone_before_its_first_byte_is_read() -> None:
+    """The system no longer knows where it was; nobody has to."""
+    arrival = Arrival(a_listener())
+    transport = GoneTransport()
+    arrival._transport = transport  # type: ignore[assignment]
+    arrival.data_received(b"\x16")
+    assert transport.is_aborted
+
+
+class GoneTransport:
+    """A connection whose other end has vanished."""
+
+    is_aborted = False
+
+    def get_extra_info(self, _name: str) -> None:
+        return None
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+def test_stop_ends_what_is_not_linked_yet() -> None:
+    """Open links go on: saying goodbye on them is the node's part."""
+
+    async def main() -> None:
+        async with people(2) as (alice, bob):
+            link = await alice.dial(bob)
+            await bob.next_link()
+            half = await Attacker.dial(bob.address)
+            await half.write(b"\x16")
+            await until(lambda: len(bob.listener._crowd) == 1)
+            await bob.listener.stop()
+            await half.ending()
+            assert not bob.listener._crowd
+            link.send(items("still here"))
+            await until(lambda: bool(bob.received))
+
+    run(main)

@@ -1,4 +1,4 @@
-"""Connections that a node opens to bring one classic message to one address.
+"""Connections that a node opens: how each begins, and how one classic message is brought over it.
 
 Connecting and writing are two steps, because the node says on its disk that bytes may leave before
 the first one does. Nothing but the whole message is ever written: classic clients die of surprises.
@@ -17,7 +17,10 @@ _ANYWHERE: Final = "192.0.2.1"
 
 
 class DialError(Exception):
-    """No connection; ``reason`` is a code: ``refused``, ``timeout``, ``unreachable``."""
+    """No connection; ``reason`` is a code: ``refused``, ``timeout``, ``unreachable``.
+
+    A link has more of them: ``dial_link``.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -77,7 +80,16 @@ class Connection:
 
 
 async def dial(address: Address) -> Connection:
-    """Open a connection to ``address``.
+    """Open a connection to ``address`` for one classic message.
+
+    Raises:
+        DialError: nobody accepted within ``DIAL_TIMEOUT_S``.
+    """
+    return Connection(await connect(address))
+
+
+async def connect(address: Address) -> socket.socket:
+    """Return a socket that is connected to ``address``; nothing has gone over it.
 
     Raises:
         DialError: nobody accepted within ``DIAL_TIMEOUT_S``.
@@ -105,7 +117,7 @@ async def dial(address: Address) -> Connection:
     except BaseException:
         connecting.close()
         raise
-    return Connection(connecting)
+    return connecting
 
 
 def address_towards(host: str, port: int) -> str | None:

@@ -1,7 +1,9 @@
-"""The listening socket of a node: reads one classic message from each connection.
+"""The listening socket of a node: one port for links and for classic messages.
 
-A connection is closed in peace only after ``settle``, that is after the message is on disk; one
-that is turned away ends with a reset, which tells a sender that looks that nothing was stored.
+The first byte says which, for good. A classic connection is closed in peace only after ``settle``,
+that is after its message is on disk; one that is turned away ends with a reset, which tells a
+sender that looks that nothing was stored. A link costs a handshake, so who opens too many is sent
+away before it begins.
 """
 
 import asyncio
@@ -10,12 +12,22 @@ import errno
 import socket
 import struct
 from collections.abc import Callable, Sequence
-from typing import Final, cast
+from typing import Final, assert_never, cast
 
 from netchat.errors import AddressInUse, MalformedMessage
-from netchat.limits import ARRIVAL_DEADLINE_S, ARRIVALS_MAX, LISTEN_BACKLOG
+from netchat.limits import (
+    ARRIVAL_DEADLINE_S,
+    ARRIVALS_MAX,
+    LINKS_MAX,
+    LISTEN_BACKLOG,
+)
 from netchat.model import Address
+from netchat.transport.crowd import Crowd
+from netchat.transport.link import Credentials, Link, LinkEvents
 from netchat.wire.classic import ClassicDelete, ClassicReader, ClassicText
+from netchat.wire.frames import Hello
+from netchat.wire.sniff import Protocol as FirstByte
+from netchat.wire.sniff import sniff
 
 LOOPBACK = "loopback"
 """What all loopback addresses are called as a source: 127.0.0.1 and ::1 are one machine."""
@@ -23,11 +35,15 @@ LOOPBACK = "loopback"
 _RESET_ON_CLOSE: Final = struct.pack("ii", 1, 0)
 _CLOSE_IN_PEACE: Final = struct.pack("ii", 0, 0)
 """SO_LINGER. Every connection begins with the first, so that even a process that is killed ends it
-with a reset, and its sender learns that nothing was stored; only ``settle`` changes that."""
+with a reset, and its sender learns that nothing was stored; only ``settle`` changes that, and
+becoming a link: a link has receipts."""
 
 
 class Arrival(asyncio.Protocol):
-    """One connection that somebody opened to us; reads until it ends, is too much, or too slow."""
+    """One connection that somebody opened to us; reads until it ends, is too much, or too slow.
+
+    It is classic unless its first byte begins TLS: then all of it is handed over to a link.
+    """
 
     def __init__(self, listener: "Listener") -> None:
         self._listener = listener
@@ -35,6 +51,7 @@ class Arrival(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._done = False
+        self._is_classic = False
 
     # --- asyncio.Protocol ------------------------------------------------------------------------
 
@@ -48,6 +65,18 @@ class Arrival(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._done:
             return
+        if not self._is_classic:
+            match sniff(data[0]):
+                case FirstByte.TLS:
+                    self._become_a_link(data)
+                    return
+                case FirstByte.NEITHER:
+                    self.turn_away()
+                    return
+                case FirstByte.CLASSIC:
+                    self._is_classic = True
+                case _ as never:
+                    assert_never(never)
         try:
             self._reader.feed(data)
         except MalformedMessage:
@@ -62,6 +91,22 @@ class Arrival(asyncio.Protocol):
         self._finish_reading()
         self._transport = None
         self._listener.closed(self)
+
+    def _become_a_link(self, data: bytes) -> None:
+        """Let a link read on in our place, from the first byte, if one more may be."""
+        assert self._transport is not None
+        peer = self._transport.get_extra_info("peername")
+        link = self._listener.new_link(peer[0], peer[1]) if peer is not None else None
+        if link is None:
+            self.turn_away()
+            return
+        self._finish_reading()
+        self._linger(_CLOSE_IN_PEACE)
+        transport, self._transport = self._transport, None
+        self._listener.closed(self)
+        transport.set_protocol(link)
+        link.connection_made(transport)
+        link.data_received(data)
 
     # --- the end of a message --------------------------------------------------------------------
 
@@ -118,14 +163,26 @@ class Arrival(asyncio.Protocol):
 
 
 class Listener:
-    """Listens on some addresses of this machine and gives whole messages to ``on_arrival``.
+    """Listens on some addresses of this machine, for links and for classic messages.
 
-    ``on_arrival`` gets the connection too and must ``settle`` it or ``turn_away`` it.
+    ``on_arrival`` gets each whole classic message with its connection, and must ``settle`` it or
+    ``turn_away`` it. ``events`` hears of links from ``link_opened`` on; ``hello`` makes our HELLO.
     """
 
-    def __init__(self, on_arrival: Callable[[Arrival, ClassicText | ClassicDelete], None]) -> None:
+    def __init__(
+        self,
+        on_arrival: Callable[[Arrival, ClassicText | ClassicDelete], None],
+        credentials: Credentials,
+        hello: Callable[[], Hello],
+        events: LinkEvents,
+    ) -> None:
         self.on_arrival = on_arrival
+        self._credentials = credentials
+        self._hello = hello
+        self._events = events
         self._arrivals: dict[Arrival, None] = {}
+        self._crowd: Crowd[Link] = Crowd()
+        self._links_open = 0
         self._servers: list[asyncio.Server] = []
         self.addresses: list[Address] = []
 
@@ -164,10 +221,37 @@ class Listener:
     def closed(self, arrival: Arrival) -> None:
         self._arrivals.pop(arrival, None)
 
+    def new_link(self, host: str, port: int) -> Link | None:
+        """Return a link for a connection from there; None when there may not be one more now."""
+        if self._links_open + len(self._crowd) >= LINKS_MAX:
+            return None
+        if not self._crowd.may_begin(host, asyncio.get_running_loop().time()):
+            return None
+        leaving = self._crowd.make_room(host)
+        if leaving is not None:
+            leaving.abort()
+        link = Link(self._credentials, self._hello, self._events, self, Address(host, port))
+        self._crowd.add(host, link)
+        return link
+
+    def admitted(self, link: Link) -> None:
+        self._crowd.remove(link.address.host, link)
+        self._links_open += 1
+
+    def left(self, link: Link, reason: str) -> None:
+        self._crowd.remove(link.address.host, link)
+        if link.has_opened:
+            self._links_open -= 1
+
     async def stop(self) -> None:
-        """Accept nothing more, and turn away whoever has not finished; the others are settled."""
+        """Accept nothing more, and turn away whoever has not finished.
+
+        Classic messages that are whole are still to be settled, and open links to be closed.
+        """
         for server in self._servers:
             server.close()
+        for link in self._crowd:
+            link.abort()
         for arrival in list(self._arrivals):
             if arrival.is_reading:
                 arrival.turn_away()
