@@ -12,20 +12,23 @@ from hypothesis import strategies as st
 from tests import vectors
 from tests.vectors import Vector, expanded, many_examples
 
-from netchat.errors import InvalidAddress, InvalidName
+from netchat.errors import InvalidAddress, InvalidKey, InvalidName
 from netchat.limits import FILE_NAME_BYTES_MAX, NAME_CHARS_MAX
 from netchat.model import (
     COMBINING_MAX,
     FILE_NAME_UNNAMED,
     RESERVED_NAMES,
     Address,
+    ClaimedName,
     DisplayText,
     FileName,
     Message,
     MessageId,
     MessageState,
     Name,
+    PeerId,
     Span,
+    parse_contact,
 )
 
 # --- names ---------------------------------------------------------------------------------------
@@ -202,17 +205,67 @@ def test_a_message_id() -> None:
 def test_a_message() -> None:
     """A message is a value: equal to another of the same fields, without a reason unless given."""
     fields = {
-        "position": 1,
         "message_id": MessageId(bytes(16)),
         "peer": Name("bob"),
         "outgoing": True,
         "text": DisplayText("hi"),
         "state": MessageState.SENT,
+        "hlc": 1,
         "at_ms": 0,
     }
     message = Message(**fields)  # type: ignore[arg-type]
     assert message == Message(**fields)  # type: ignore[arg-type]
     assert message.reason is None
+
+
+# --- keys, and names that are only claimed -------------------------------------------------------
+
+
+def test_a_key() -> None:
+    """A key has one text, and whoever reads it gets the same key."""
+    key = PeerId(bytes(range(32)))
+    assert str(key) == "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8"
+    assert PeerId.parse(str(key)) == key
+    assert key < PeerId(b"\xff" * 32)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=",
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh9",  # bits that no byte has
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHg",
+        "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8 ",
+        "\u00e4" * 43,
+        "*" * 43,
+    ],
+)
+def test_no_key(text: str) -> None:
+    """One key has one text, so nothing near it is read as the same."""
+    with pytest.raises(InvalidKey):
+        PeerId.parse(text)
+
+
+def test_a_key_of_the_wrong_size() -> None:
+    with pytest.raises(InvalidKey):
+        PeerId(bytes(31))
+
+
+def test_a_claimed_name() -> None:
+    """Whoever only claims to be Bob is shown as ~Bob, and is nobody's Name."""
+    claimed = ClaimedName(Name("Bob"))
+    assert str(claimed) == claimed.shown == "~Bob"
+    assert claimed.key == "~bob"
+    assert parse_contact("~Bob") == claimed == parse_contact("~bob")
+    assert parse_contact("bob") == Name("bob")
+    for text in ("~", "~~bob", "bob~", "~user"):
+        with pytest.raises(InvalidName):
+            parse_contact(text)
+
+
+def test_ids_are_found_by_their_bytes() -> None:
+    assert len({MessageId(bytes(16)), MessageId(bytes(16)), MessageId(b"\xff" * 16)}) == 2
 
 
 # --- text of strangers ---------------------------------------------------------------------------

@@ -17,12 +17,25 @@ from typing import TYPE_CHECKING, Any
 
 from netchat.errors import NetChatError, StoreUnavailable
 from netchat.frontends import cli, words
-from netchat.frontends.cli import ChatOptions, ServeOptions, SimOptions
 from netchat.frontends.console import note, prepare_streams
+from netchat.frontends.passphrases import ask_passphrase, choose_passphrase
+from netchat.frontends.program import (
+    ChatOptions,
+    IdentityAction,
+    IdentityOptions,
+    ReleaseOptions,
+    ServeOptions,
+    SimOptions,
+    TrustOptions,
+    VerifyOptions,
+    Whoami,
+)
 from netchat.limits import OPEN_FILES_WANTED
 from netchat.model import Address, Name
 
 if TYPE_CHECKING:
+    from netchat.api import Person
+    from netchat.identity.keys import Identity
     from netchat.node.config import NodeConfig
     from netchat.node.rendezvous import MeetingPoint
     from netchat.store.profile import Profile
@@ -61,7 +74,9 @@ class _Program:
     """``frontends.cli.Program`` with everything behind it."""
 
     def chat(self, options: ChatOptions) -> int:
+        from netchat.delivery.policy import Deletes, Policy
         from netchat.node.config import ListenAt, NodeConfig
+        from netchat.node.offline import open_identity
         from netchat.store.profile import Profile
 
         name = Name(options.name)
@@ -71,9 +86,12 @@ class _Program:
             port=options.port,
             listen=None if options.listen is None else ListenAt.parse(options.listen),
             advertise=None if options.advertise is None else Address.parse(options.advertise),
+            allow_classic=options.classic,
+            policy=Policy(Deletes(options.deletes), tells_reading=options.read_receipts),
         )
         with Profile(_profile_path(options.profile or name.key)) as profile:
-            return _run_until_told(_chat(config, profile, prompt=options.prompt))
+            identity = open_identity(profile, ask_passphrase, make=True)
+            return _run_until_told(_chat(config, profile, identity, prompt=options.prompt))
 
     def serve(self, options: ServeOptions) -> int:
         logging.basicConfig(format="netchat: %(message)s", level=logging.WARNING)
@@ -88,7 +106,61 @@ class _Program:
             else range(options.seed, options.seed + 1),
             trace=options.trace,
             as_json=options.json,
+            plant=options.plant,
         )
+
+    def identity(self, options: IdentityOptions) -> Whoami:
+        from netchat.node import offline
+        from netchat.store.profile import Profile
+
+        with Profile(_profile_path(options.profile)) as profile:
+            match options.action:
+                case IdentityAction.SHOW:
+                    identity = offline.open_identity(profile, ask_passphrase)
+                case IdentityAction.EXPORT:
+                    assert options.file is not None
+                    offline.export_identity(profile, options.file)
+                    identity = offline.open_identity(profile, ask_passphrase)
+                case IdentityAction.IMPORT:
+                    assert options.file is not None
+                    identity = offline.import_identity(profile, options.file, ask_passphrase)
+                case IdentityAction.PASSPHRASE:
+                    path = str(profile.identity_path)
+                    identity = offline.relock_identity(
+                        profile,
+                        ask_passphrase,
+                        lambda is_locked: choose_passphrase(path, is_locked=is_locked),
+                    )
+            return Whoami(offline.name_of(profile), identity.peer_id, offline.is_locked(profile))
+
+    def verify(self, options: VerifyOptions) -> "Person":
+        from netchat.node import offline
+        from netchat.store.profile import Profile
+
+        name = Name(options.name)
+        with Profile(_profile_path(options.profile)) as profile:
+            identity = offline.open_identity(profile, ask_passphrase)
+            if options.proof is None:
+                return offline.person(profile, identity, name)
+            return offline.verify(profile, identity, name, options.proof)
+
+    def trust(self, options: TrustOptions) -> "Person":
+        from netchat.node import offline
+        from netchat.store.profile import Profile
+
+        name = Name(options.name)
+        with Profile(_profile_path(options.profile)) as profile:
+            identity = offline.open_identity(profile, ask_passphrase)
+            if options.decision is None:
+                return offline.person(profile, identity, name)
+            return offline.trust(profile, identity, name, options.decision)
+
+    def release(self, options: ReleaseOptions) -> bool:
+        from netchat.directory.operator import release_name
+        from netchat.node.clock import Clock
+
+        folder = options.data or data_path() / "directory"
+        return asyncio.run(release_name(folder, Name(options.name), Clock().now_ms()))
 
 
 def data_path() -> Path:
@@ -150,6 +222,7 @@ def _single(error: BaseException) -> BaseException:
 
 
 async def _serve(options: ServeOptions) -> int:
+    from netchat.directory.mailbox import Quota
     from netchat.directory.server import DirectoryServer
     from netchat.directory.store_sqlite import EmbeddedStore
     from netchat.frontends.console import say
@@ -161,7 +234,15 @@ async def _serve(options: ServeOptions) -> int:
     except OSError as error:
         raise StoreUnavailable(f"{folder}: {error.strerror}") from error
     store = EmbeddedStore(folder / "directory.db")
-    server = DirectoryServer(store, Clock().now_ms, options.classic_ttl_s * 1_000)
+    clock = Clock()
+    server = DirectoryServer(
+        store,
+        clock.now_ms,
+        clock.entropy,
+        options.classic_ttl_s * 1_000,
+        quota=Quota(envelopes_max=options.mailbox_max, per_depositor_max=options.depositor_max),
+        folder=folder,
+    )
     try:
         port = await server.start(options.hosts, options.port)
         for host in options.hosts:
@@ -178,9 +259,13 @@ async def _host_meeting_point(port: int) -> "MeetingPoint":
     from netchat.directory.store_sqlite import EmbeddedStore
     from netchat.limits import CLASSIC_TTL_S
     from netchat.node.clock import Clock
+    from netchat.wire.directory_v2 import Kind
 
     store = EmbeddedStore(":memory:")
-    server = DirectoryServer(store, Clock().now_ms, CLASSIC_TTL_S * 1_000)
+    clock = Clock()
+    server = DirectoryServer(
+        store, clock.now_ms, clock.entropy, CLASSIC_TTL_S * 1_000, kind=Kind.MEETING_POINT
+    )
     try:
         await server.start([host for host in LOOPBACK if _is_here(host)], port)
     except BaseException:
@@ -203,22 +288,36 @@ def _is_here(host: str) -> bool:
 # --- netchat chat --------------------------------------------------------------------------------
 
 
-async def _chat(config: "NodeConfig", profile: "Profile", *, prompt: bool) -> int:
-    from netchat.frontends.console import Plain, is_terminal, say
+async def _chat(
+    config: "NodeConfig", profile: "Profile", identity: "Identity", *, prompt: bool
+) -> int:
+    from netchat.frontends.console import Plain, is_terminal, say, shows_pictures
     from netchat.frontends.prompt import Session, run_plain
     from netchat.node.node import running_node
 
-    async with running_node(config, profile, _host_meeting_point) as node:
+    async with running_node(config, profile, identity, _host_meeting_point) as node:
         if is_terminal():
             from netchat.frontends.terminal import run_terminal
 
-            session = Session(node, say, note)
+            session = Session(
+                node,
+                say,
+                note,
+                allow_classic=config.allow_classic,
+                draw=say if shows_pictures() else None,
+            )
             if await session.start():
                 await run_terminal(session, profile.typed_lines_path)
                 await session.tell_what_waits()
         else:
             plain = Plain(forced=prompt)
-            session = Session(node, plain.say, plain.note)
+            session = Session(
+                node,
+                plain.say,
+                plain.note,
+                allow_classic=config.allow_classic,
+                draw=plain.say if shows_pictures() else None,
+            )
             if await session.start():
                 await run_plain(session, plain)
                 await session.tell_what_waits()

@@ -180,6 +180,9 @@ class MessageId:
     def __post_init__(self) -> None:
         assert len(self.value) == 16, "a message id has 16 bytes"
 
+    def __hash__(self) -> int:
+        return hash(self.value)  # that of a dataclass makes a tuple first, ten times a message
+
     def __str__(self) -> str:
         return self.value.hex()
 

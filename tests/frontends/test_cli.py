@@ -7,52 +7,40 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from tests.frontends.recorder import Recorder, options_of
+from tests.frontends.running import assert_one_sentence, netchat
 from tests.interop.processes import environment, serving
 from tests.system.processes import Chat, unused_port
 
 from netchat import __version__, errors
 from netchat.frontends import cli, words
-from netchat.frontends.cli import ChatOptions, ServeOptions, SimOptions
-from netchat.limits import CLASSIC_TTL_S, PORT_DEFAULT
+from netchat.frontends.program import (
+    ChatOptions,
+    ReleaseOptions,
+    ServeOptions,
+    SimOptions,
+    TrustOptions,
+)
+from netchat.limits import (
+    CLASSIC_TTL_S,
+    MAILBOX_ENVELOPES_MAX,
+    MAILBOX_PER_DEPOSITOR_MAX,
+    PORT_DEFAULT,
+)
 
-SETTINGS = ("NETCHAT_DIRECTORY", "NETCHAT_PORT", "NETCHAT_PROFILE")
+SETTINGS = (
+    "NETCHAT_DIRECTORY",
+    "NETCHAT_PORT",
+    "NETCHAT_PROFILE",
+    "NETCHAT_CLASSIC",
+    "NETCHAT_PASSPHRASE",
+)
 
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for setting in SETTINGS:
         monkeypatch.delenv(setting, raising=False)
-
-
-class Recorder:
-    """A program that does nothing but remember, or fail, or return a status."""
-
-    def __init__(self, error: Exception | None = None, status: int = 0) -> None:
-        self.options: ChatOptions | ServeOptions | SimOptions | None = None
-        self._error = error
-        self._status = status
-
-    def _do(self, options: ChatOptions | ServeOptions | SimOptions) -> int:
-        self.options = options
-        if self._error is not None:
-            raise self._error
-        return self._status
-
-    def chat(self, options: ChatOptions) -> int:
-        return self._do(options)
-
-    def serve(self, options: ServeOptions) -> int:
-        return self._do(options)
-
-    def sim(self, options: SimOptions) -> int:
-        return self._do(options)
-
-
-def options_of(*arguments: str) -> ChatOptions | ServeOptions | SimOptions | None:
-    """What the program is called with for this command line."""
-    recorder = Recorder()
-    assert cli.run(arguments, recorder) == 0
-    return recorder.options
 
 
 # --- options and the environment -----------------------------------------------------------------
@@ -65,6 +53,9 @@ PLAIN = ChatOptions(
     advertise=None,
     profile=None,
     prompt=False,
+    classic=False,
+    read_receipts=False,
+    deletes="honour",
 )
 
 
@@ -76,6 +67,7 @@ def test_chat_takes_everything() -> None:
     assert options_of(
         *("chat", "alice", "--directory", "http://a:1", "--listen", "192.0.2.1:2", "--prompt"),
         *("--advertise", "192.0.2.1:3", "--profile", "work", "--port", "7801"),
+        *("--classic", "--read-receipts", "--deletes", "wipe"),
     ) == ChatOptions(
         name="alice",
         directory="http://a:1",
@@ -84,34 +76,78 @@ def test_chat_takes_everything() -> None:
         advertise="192.0.2.1:3",
         profile="work",
         prompt=True,
+        classic=True,
+        read_receipts=True,
+        deletes="wipe",
     )
 
 
 def test_serve_serves_everybody_unless_told() -> None:
     assert options_of("serve") == ServeOptions(
-        hosts=("0.0.0.0", "::"), port=PORT_DEFAULT, data=None, classic_ttl_s=CLASSIC_TTL_S
+        hosts=("0.0.0.0", "::"),
+        port=PORT_DEFAULT,
+        data=None,
+        classic_ttl_s=CLASSIC_TTL_S,
+        mailbox_max=MAILBOX_ENVELOPES_MAX,
+        depositor_max=MAILBOX_PER_DEPOSITOR_MAX,
     )
     assert options_of(
         *("serve", "--host", "127.0.0.1", "--host", "::1", "--port", "0", "--data", "/d"),
-        *("--classic-ttl", "60"),
-    ) == ServeOptions(hosts=("127.0.0.1", "::1"), port=0, data=Path("/d"), classic_ttl_s=60)
+        *("--classic-ttl", "60", "--mailbox-max", "5", "--depositor-max", "2"),
+    ) == ServeOptions(
+        hosts=("127.0.0.1", "::1"),
+        port=0,
+        data=Path("/d"),
+        classic_ttl_s=60,
+        mailbox_max=5,
+        depositor_max=2,
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data"),
+    [
+        (["serve", "release", "bob"], None),
+        (["serve", "release", "bob", "--data", "/d"], Path("/d")),
+        (["serve", "--data", "/d", "release", "bob"], Path("/d")),
+        (["serve", "--data", "/e", "release", "--data", "/d", "bob"], Path("/d")),
+    ],
+)
+def test_release_serves_nobody(arguments: list[str], data: Path | None) -> None:
+    assert options_of(*arguments) == ReleaseOptions(name="bob", data=data)
 
 
 def test_sim() -> None:
     assert options_of("sim", "--seed", "7", "--trace") == SimOptions(
-        seeds=200, first=0, seed=7, trace=True, json=False
+        seeds=200, first=0, seed=7, trace=True, json=False, plant=None
     )
+
+
+@pytest.mark.parametrize("fault", ["no-dedupe", "dedupe-not-persisted", "receipt-before-commit"])
+def test_a_planted_fault(fault: str) -> None:
+    options = options_of("sim", "--plant", fault)
+    assert isinstance(options, SimOptions)
+    assert options.plant == fault
+
+
+def test_no_option_takes_a_passphrase() -> None:
+    """Every process of a machine may read a command line."""
+    for command in (["chat", "alice"], ["identity", "passphrase"]):
+        assert cli.run([*command, "--passphrase", "secret"], Recorder()) == 2
 
 
 def test_the_environment_stands_in_for_options(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NETCHAT_DIRECTORY", "http://env:1")
     monkeypatch.setenv("NETCHAT_PORT", "7802")
     monkeypatch.setenv("NETCHAT_PROFILE", "env")
+    monkeypatch.setenv("NETCHAT_CLASSIC", "1")
     from_environment = options_of("chat", "alice")
     assert isinstance(from_environment, ChatOptions)
     assert from_environment.directory == "http://env:1"
     assert from_environment.port == 7_802
     assert from_environment.profile == "env"
+    assert from_environment.classic
+    assert options_of("trust", "bob") == TrustOptions(name="bob", decision=None, profile="env")
     told = options_of(
         "chat", "alice", "--directory", "http://a:1", "--port", "7801", "--profile", "work"
     )
@@ -143,7 +179,20 @@ def test_an_empty_setting_is_none(monkeypatch: pytest.MonkeyPatch, setting: str)
         (["chat", "alice", "--directory"], "--directory", "netchat"),
         (["serve", "--port", "-1"], "-1", "netchat serve"),
         (["serve", "--classic-ttl", "0"], "0", "netchat serve"),
+        (["serve", "--mailbox-max", "0"], "0", "netchat serve"),
+        (["serve", "--depositor-max", "x"], "x", "netchat serve"),
+        (["serve", "dance"], "dance", "netchat serve"),
+        (["serve", "release"], "NAME", "netchat serve release"),
         (["sim", "--seeds", "0"], "0", "netchat sim"),
+        (["sim", "--plant", "rose"], "rose", "netchat sim"),
+        (["identity", "steal"], "steal", "netchat identity"),
+        (["identity", "show"], "--profile", "netchat identity show"),
+        (["identity", "export", "--profile", "a"], "FILE", "netchat identity export"),
+        (["identity", "import", "--profile", "a"], "FILE", "netchat identity import"),
+        (["verify", "--profile", "a"], "NAME", "netchat verify"),
+        (["verify", "bob"], "--profile", "netchat verify"),
+        (["verify", "bob", "123", "456", "--profile", "a"], "456", "netchat verify"),
+        (["trust", "bob", "perhaps", "--profile", "a"], "perhaps", "netchat trust"),
         (["dance"], "dance", "netchat"),
         (["--dance"], "--dance", "netchat"),
     ],
@@ -170,8 +219,24 @@ def test_without_a_command_it_shows_its_commands(capsys: pytest.CaptureFixture[s
     assert "  serve " in err
 
 
+COMMANDS = [
+    [],
+    ["chat"],
+    ["identity"],
+    ["identity", "show"],
+    ["identity", "export"],
+    ["identity", "import"],
+    ["identity", "passphrase"],
+    ["verify"],
+    ["trust"],
+    ["serve"],
+    ["serve", "release"],
+    ["sim"],
+]
+
+
 @pytest.mark.parametrize("option", ["--help", "-h"])
-@pytest.mark.parametrize("command", [[], ["chat"], ["serve"], ["sim"]])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help(capsys: pytest.CaptureFixture[str], command: list[str], option: str) -> None:
     assert cli.run([*command, option], Recorder()) == 0
     out, err = capsys.readouterr()
@@ -193,6 +258,11 @@ STATUS = {
     "no url": (errors.InvalidUrl("ftp://x"), 2),
     "no directory": (errors.DirectoryUnreachable("http://a:1", "timeout"), 6),
     "refused": (errors.DirectoryRefused("http://a:1", "no", 403), 6),
+    "no key text": (errors.InvalidKey("x"), 2),
+    "no key": (errors.NoKey("bob"), 3),
+    "another key": (errors.KeyMismatch("bob"), 5),
+    "locked": (errors.IdentityLocked("/p", "wrong-passphrase"), 7),
+    "unreadable": (errors.IdentityUnreadable("/p", "damaged"), 7),
     "profile in use": (errors.ProfileInUse("/p", 1), 7),
     "address in use": (errors.AddressInUse("127.0.0.1:1", "in-use"), 1),
     "disk": (errors.StoreUnavailable("full"), 1),
@@ -219,28 +289,6 @@ def test_a_bug_is_not_hidden() -> None:
 
 
 # --- real processes ------------------------------------------------------------------------------
-
-
-def netchat(
-    tmp_path: Path, *arguments: str, typed: str = "", **settings: str
-) -> subprocess.CompletedProcess[str]:
-    """Run a command to its end."""
-    return subprocess.run(
-        [sys.executable, "-m", "netchat", *arguments],
-        input=typed,
-        capture_output=True,
-        text=True,
-        cwd=tmp_path,
-        env=environment(tmp_path) | settings,
-        timeout=15,
-        check=False,
-    )
-
-
-def assert_one_sentence(done: subprocess.CompletedProcess[str], status: int) -> None:
-    assert (done.returncode, done.stdout) == (status, "")
-    assert done.stderr.startswith("netchat: ")
-    assert done.stderr.count("\n") == 1
 
 
 @pytest.mark.slow

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from tests import vectors
 from tests.vectors import many_examples
 
+from netchat.api import TrustDecision
 from netchat.frontends.commands import (
     VERBS,
     Command,
@@ -18,12 +19,15 @@ from netchat.frontends.commands import (
     Read,
     Send,
     SendMulti,
+    Trust,
     Unknown,
+    Verify,
+    WhoAmI,
     completions,
     parse,
 )
 from netchat.limits import LINE_BYTES_MAX, RECIPIENTS_MAX
-from netchat.model import Name
+from netchat.model import ClaimedName, Name
 
 ALICE, BOB, CAROL = Name("alice"), Name("bob"), Name("carol")
 
@@ -101,6 +105,46 @@ CASES: list[tuple[str, Command]] = [
     ("DELETE b/b", Delete(None)),
     ("DELETE", Invalid("DELETE")),
     ("DELETE bob carol", Invalid("DELETE")),
+    # who only claims a name has a conversation, and nothing else
+    ("READ ~bob", Read(ClaimedName(BOB))),
+    ("READ ~b/b", Read(None)),
+    ("READ ~~bob", Read(None)),
+    ("READ ~", Read(None)),
+    ("READ ~ bob", Invalid("READ")),
+    ('SEND ~bob "hi"', Send(None, "hi")),
+    ("DELETE ~bob", Delete(None)),
+    ("VERIFY ~bob", Verify(None, None)),
+    ("TRUST ~bob", Trust(None, None)),
+    # VERIFY, TRUST and WHOAMI
+    ("VERIFY bob", Verify(BOB, None)),
+    ("VERIFY  bob \n", Verify(BOB, None)),
+    ('VERIFY bob "12345 67890"', Verify(BOB, "12345 67890")),
+    ('VERIFY bob\t"netchat:1:bob:KEY"', Verify(BOB, "netchat:1:bob:KEY")),
+    ('VERIFY bob "a "b" c"', Verify(BOB, 'a "b" c')),
+    ("VERIFY b/b", Verify(None, None)),
+    ('VERIFY b/b "1"', Verify(None, "1")),
+    ('VERIFY "bob"', Verify(None, None)),
+    ("VERIFY", Invalid("VERIFY")),
+    ('VERIFY bob ""', Invalid("VERIFY")),
+    ('VERIFY bob "', Invalid("VERIFY")),
+    ("VERIFY bob 12345", Invalid("VERIFY")),
+    ('VERIFY bob "12345" 67890', Invalid("VERIFY")),
+    ("TRUST bob", Trust(BOB, None)),
+    ('TRUST bob "accept"', Trust(BOB, TrustDecision.ACCEPT)),
+    ('TRUST bob "refuse"', Trust(BOB, TrustDecision.REFUSE)),
+    ('TRUST bob "classic"', Trust(BOB, TrustDecision.ALLOW_CLASSIC)),
+    ('  TRUST   bob   "forget"  ', Trust(BOB, TrustDecision.FORGET)),
+    ('TRUST b/b "accept"', Trust(None, TrustDecision.ACCEPT)),
+    ("TRUST b/b", Trust(None, None)),
+    ("TRUST", Invalid("TRUST")),
+    ("TRUST bob accept", Invalid("TRUST")),
+    ('TRUST bob "ACCEPT"', Invalid("TRUST")),
+    ('TRUST bob "accept "', Invalid("TRUST")),
+    ('TRUST bob "accepted"', Invalid("TRUST")),
+    ('TRUST bob ""', Invalid("TRUST")),
+    ('TRUST bob "accept" "refuse"', Invalid("TRUST")),
+    ("WHOAMI", WhoAmI()),
+    ("WHOAMI now", Invalid("WHOAMI")),
 ]
 
 
@@ -151,7 +195,10 @@ PARTS = [
     "bob",
     "carol",
     "user",
+    "~bob",
     "b/b",
+    "accept",
+    "12345 67890",
     "hi",
     "é",
 ]
@@ -175,6 +222,11 @@ def test_any_line_is_a_command(line: str) -> None:
             assert len(set(to)) == len(to)
             assert len(set(unknown)) == len(unknown)
             assert to or unknown
+        case Verify(_, proof) if proof is not None:
+            assert proof
+            assert f'"{proof}"' in line
+        case Trust(_, decision) if decision is not None:
+            assert f'"{decision.value}"' in line
         case Nothing():
             assert not line.strip()
         case _:
@@ -196,6 +248,30 @@ def test_a_text_to_several_is_sent_as_it_was_typed(names: list[Name], text: str)
     assert parse(f'SEND_MULTI [{typed}] "{text}"') == SendMulti(
         tuple(dict.fromkeys(names)), (), text
     )
+
+
+@given(vectors.names, st.text(min_size=1, max_size=100))
+@many_examples
+def test_a_proof_is_handed_on_as_it_was_typed(name: Name, proof: str) -> None:
+    """What was compared is judged by the node, not by the grammar: nothing is cut or mended."""
+    assert parse(f'VERIFY {name} "{proof}"\n') == Verify(name, proof)
+
+
+@given(vectors.names, st.text(max_size=20) | st.sampled_from([one.value for one in TrustDecision]))
+@many_examples
+def test_only_a_decision_decides(name: Name, typed: str) -> None:
+    """A misspelt decision is none: what was meant is not guessed."""
+    known = {one.value: one for one in TrustDecision}
+    decided = Trust(name, known[typed]) if typed in known else Invalid("TRUST")
+    assert parse(f'TRUST {name} "{typed}"') == decided
+
+
+@given(vectors.names)
+@many_examples
+def test_whoever_claims_a_name_is_read_apart(name: Name) -> None:
+    """``~bob`` is never bob."""
+    assert parse(f"READ ~{name}") == Read(ClaimedName(name))
+    assert parse(f"READ {name}") == Read(name)
 
 
 # --- Tab -----------------------------------------------------------------------------------------
@@ -227,6 +303,18 @@ NAMES = ("alice", "Bob", "bea", "carol")
         ("SEND_MULTI [bob,  c", 1, ("carol",)),
         ("SEND_MULTI [bob] ", 0, ()),
         ('SEND_MULTI [bob] "[c', 0, ()),
+        ("VERIFY b", 1, ("Bob", "bea")),
+        ("TRUST car", 3, ("carol",)),
+        ("READ ~", 1, ("~alice", "~Bob", "~bea", "~carol")),
+        ("READ ~bo", 3, ("~Bob",)),
+        ("VERIFY ~bo", 3, ()),
+        ("VERIFY bob ", 0, ()),
+        ("TRUST bob ", 0, ('"accept"', '"refuse"', '"classic"', '"forget"')),
+        ('TRUST  bob  "', 1, ('"accept"', '"refuse"', '"classic"', '"forget"')),
+        ('TRUST bob "f', 2, ('"forget"',)),
+        ('TRUST bob "x', 2, ()),
+        ('TRUST bob "forget" ', 0, ()),
+        ("WHOAMI ", 0, ()),
     ],
 )
 def test_tab(line: str, replaced: int, found: tuple[str, ...]) -> None:

@@ -22,12 +22,18 @@ from tests.terminal.screen import COLUMNS, CTRL_C, CTRL_D, Terminal
 
 from netchat import api, app
 from netchat.directory.client import DirectoryClient
-from netchat.errors import DirectoryError, DirectoryRefused, DirectoryUnreachable, StoreUnavailable
+from netchat.errors import (
+    DirectoryError,
+    DirectoryRefused,
+    DirectoryUnreachable,
+    KeyMismatch,
+    NoKey,
+    StoreUnavailable,
+)
 from netchat.frontends import words
 from netchat.frontends.console import Plain
 from netchat.frontends.prompt import Session
-from netchat.model import Address, DisplayText, MessageId, Name
-from netchat.wire.directory import LeaseAction, LeaseWish
+from netchat.model import Address, ClaimedName, Contact, DisplayText, MessageId, Name
 
 
 class Face:
@@ -50,30 +56,62 @@ def test_read(capfdbinary: pytest.CaptureFixture[bytes], raw: str) -> None:
     node = FakeNode()
     node.add("bob", raw)
     node.add("bob", raw, own=True)
-    Face(node).type("READ bob", "DELETE bob")
+    node.add("~bob", raw)
+    Face(node).type("READ bob", "DELETE bob", "READ ~bob")
     out, err = capfdbinary.readouterr()
     shown = str(DisplayText(raw))
     conversation = f">>{shown} - bob\n>>{shown} - user\n"
-    assert out.decode() == 2 * conversation
+    assert out.decode() == 2 * conversation + f">>{shown} - ~bob\n"
     assert_bytes_harmless(out)
     assert err == b""
 
 
-@pytest.mark.parametrize("raw", HOSTILE)
-def test_an_arrival_shows_nothing_of_the_text(
-    capfdbinary: pytest.CaptureFixture[bytes], raw: str
-) -> None:
-    async def receive() -> None:
+def shown_of(capfdbinary: pytest.CaptureFixture[bytes], *events: api.Event) -> tuple[bytes, bytes]:
+    """Let something happen, and return what reached the streams."""
+
+    async def happen() -> None:
         node = FakeNode()
         face = Face(node)
-        node.tell(api.MessageReceived(MessageId(bytes(16)), Name("bob"), DisplayText(raw)))
+        for event in events:
+            node.tell(event)
         async with asyncio.TaskGroup() as tasks:
             shows = tasks.create_task(face.session.show_events())
             await node.all_shown()
             shows.cancel()
 
-    asyncio.run(receive())
-    assert capfdbinary.readouterr() == (b">>You have a message from bob\n", b"")
+    asyncio.run(happen())
+    out, err = capfdbinary.readouterr()
+    assert_bytes_harmless(out)
+    assert_bytes_harmless(err)
+    return out, err
+
+
+@pytest.mark.parametrize("peer", [Name("bob"), ClaimedName(Name("bob"))], ids=str)
+@pytest.mark.parametrize("raw", HOSTILE)
+def test_an_arrival_shows_nothing_of_the_text(
+    capfdbinary: pytest.CaptureFixture[bytes], raw: str, peer: Contact
+) -> None:
+    arrival = api.MessageReceived(MessageId(bytes(16)), peer, DisplayText(raw))
+    assert shown_of(capfdbinary, arrival) == (f">>You have a message from {peer}\n".encode(), b"")
+    unverified = api.MessageReceived(MessageId(bytes(16)), peer, DisplayText(raw), unverified=True)
+    harmless = api.MessageReceived(MessageId(bytes(16)), peer, DisplayText("hi"), unverified=True)
+    assert shown_of(capfdbinary, unverified) == shown_of(capfdbinary, harmless)
+
+
+@pytest.mark.parametrize("raw", HOSTILE)
+def test_what_else_happens(capfdbinary: pytest.CaptureFixture[bytes], raw: str) -> None:
+    bob = Name("bob")
+    out, err = shown_of(
+        capfdbinary,
+        api.RecordSuspicious(bob, raw),
+        api.DeleteIgnored(ClaimedName(bob), raw, "other-source"),
+        api.QueuedMessagesEnded(bob, (MessageId(bytes(16)),), api.SendOutcome.FAILED, raw),
+        api.KeyChanged(bob, was_verified=True, old_number="1", new_number="2"),
+        api.MessagesHeld(bob, 3),
+        api.DirectoryLost(raw),
+    )
+    assert out == b""
+    assert [line.startswith(b"netchat: ") for line in err.splitlines()] == 9 * [True]
 
 
 # --- what is typed or pasted ---------------------------------------------------------------------
@@ -88,7 +126,15 @@ def test_whatever_is_typed(capfdbinary: pytest.CaptureFixture[bytes], raw: str) 
         f'SEND_MULTI [bob, {raw}] "x"',
         f'SEND_MULTI [{raw},dave] "{raw}"',
         f"READ {raw}",
+        f"READ ~{raw}",
         f"DELETE {raw}",
+        f"VERIFY {raw}",
+        f'VERIFY bob "{raw}"',
+        f'VERIFY {raw} "{raw}"',
+        f"TRUST {raw}",
+        f'TRUST {raw} "accept"',
+        f'TRUST bob "{raw}"',
+        f"WHOAMI {raw}",
         f"LIST {raw}",
         f"EXIT {raw}",
     )
@@ -121,16 +167,20 @@ def test_errors_of_every_command(capfdbinary: pytest.CaptureFixture[bytes], raw:
             "send": disk,
             "conversation": disk,
             "delete_newest": disk,
+            "person": disk,
+            "verify": KeyMismatch(raw),
+            "trust": NoKey(raw),
         }
     )
     face = Face(node)
     assert not asyncio.run(face.session.start())
     face.type("LIST", 'SEND bob "x"', 'SEND_MULTI [bob] "x"', "READ bob", "DELETE bob")
+    face.type("VERIFY bob", "TRUST bob", 'VERIFY bob "1"', 'TRUST bob "refuse"')
     out, err = capfdbinary.readouterr()
     assert_bytes_harmless(out)
     assert_bytes_harmless(err)
-    assert len(out.splitlines()) == 4
-    assert len(err.splitlines()) == 3
+    assert len(out.splitlines()) == 6
+    assert len(err.splitlines()) == 4
 
 
 # --- a hostile directory -------------------------------------------------------------------------
@@ -164,8 +214,7 @@ class NodeWithClient(FakeNode):
         self._client = client
 
     async def register(self) -> None:
-        wish = LeaseWish(LeaseAction.TAKE, 60)
-        await self._client.register(self.name, Address("127.0.0.1", 4000), wish)
+        await self._client.register(self.name, Address("127.0.0.1", 4000))
 
     async def names(self) -> Sequence[Name]:
         return [name for name, _ in await self._client.list()]
@@ -273,6 +322,19 @@ def test_arguments(
         ["serve", "--port", raw],
         ["serve", "--classic-ttl", raw],
         ["serve", "--data", below_a_file],
+        ["serve", raw],
+        ["serve", "--mailbox-max", raw],
+        ["serve", "release", "bob", "--data", below_a_file],
+        ["serve", "release", raw, "--data", below_a_file],
+        ["sim", "--plant", raw],
+        ["identity", raw],
+        ["identity", "show", "--profile", below_a_file],
+        ["identity", "export", below_a_file, "--profile", below_a_file],
+        ["identity", "import", below_a_file, "--profile", str(tmp_path / "profile")],
+        ["verify", raw, "--profile", below_a_file],
+        ["verify", "bob", raw, "--profile", below_a_file],
+        ["trust", raw, "--profile", below_a_file],
+        ["trust", "bob", raw, "--profile", "alice"],
     ):
         assert app.run(arguments) != 0
         out, err = capfdbinary.readouterr()

@@ -12,20 +12,36 @@ import netchat
 from netchat import api, errors
 from netchat.errors import (
     AddressInUse,
+    BadSignature,
     DirectoryRefused,
     DirectoryUnreachable,
+    IdentityLocked,
+    IdentityUnreadable,
     InvalidAddress,
+    InvalidKey,
     InvalidName,
     InvalidUrl,
-    NameHeld,
+    KeyMismatch,
     NetChatError,
+    NoKey,
     ProfileInUse,
+    RemoteError,
     StoreNewer,
     StoreUnavailable,
     TextTooLong,
 )
-from netchat.frontends import words
-from netchat.model import DeleteOutcome, MessageId, Name
+from netchat.frontends import words, words_trust
+from netchat.identity import numbers
+from netchat.limits import CLASSIC_SEND_BYTES_MAX, TEXT_BYTES_MAX
+from netchat.model import (
+    ClaimedName,
+    DeleteOutcome,
+    DisplayText,
+    MessageId,
+    Name,
+    PeerId,
+    TrustState,
+)
 
 SOURCE = Path(netchat.__file__).parent
 URL = "http://192.0.2.7:7800"
@@ -69,7 +85,29 @@ SENTENCES: dict[str, tuple[NetChatError, list[str]]] = {
         ["bob:1", "must be an IP address", "like 192.0.2.7"],
     ),
     "url": (InvalidUrl("ftp://x"), ["ftp://x", "is not the address", "write http://HOST:PORT"]),
-    "too long": (TextTooLong(1_030, 1_024), ["too long", "1,030 bytes", "1,024", "in parts"]),
+    "key": (InvalidKey("k?y"), ["k?y", "is not a key", "copy it whole"]),
+    "too long": (
+        TextTooLong(1_030, CLASSIC_SEND_BYTES_MAX),
+        ["too long", "with your name", "1,030 bytes", "a classic client reads 1,024", "in parts"],
+    ),
+    "too long for all": (
+        TextTooLong(65_537, TEXT_BYTES_MAX),
+        ["too long", "65,537 bytes", "NetChat reads 65,536", "in parts"],
+    ),
+    "no key": (NoKey("bob"), ["no key of bob", "none has come", "TRUST bob"]),
+    "mismatch": (
+        KeyMismatch("bob"),
+        ["key of bob", "somebody else", "copy it again", "send nothing"],
+    ),
+    "locked": (
+        IdentityLocked("/home/a/id", "passphrase-needed"),
+        ["/home/a/id", "stays locked", "has a passphrase", "NETCHAT_PASSPHRASE"],
+    ),
+    "identity": (
+        IdentityUnreadable("/home/a/id", "open-to-others"),
+        ["/home/a/id", "cannot be used", "others may read", "chmod 600"],
+    ),
+    "signature": (BadSignature(), ["signature does not fit", "not used", "damaged", "forged"]),
     "in use": (
         AddressInUse("127.0.0.1:80", "in-use"),
         ["Cannot listen on 127.0.0.1:80", "another program", "choose another port"],
@@ -83,6 +121,10 @@ SENTENCES: dict[str, tuple[NetChatError, list[str]]] = {
         [URL, "nothing listens there", "netchat serve"],
     ),
     "refused": (DirectoryRefused(URL, "Go away.", 409), [URL, "refused", "409", "Go away."]),
+    "name refused": (
+        DirectoryRefused(URL, "Another key holds the name bob.", 409, "name-held"),
+        [URL, "holds the name bob. Choose another name", "netchat serve release"],
+    ),
     "disk": (
         StoreUnavailable("disk I/O error"),
         ["The disk does not take it", "disk I/O error", "check free space"],
@@ -91,7 +133,6 @@ SENTENCES: dict[str, tuple[NetChatError, list[str]]] = {
         StoreNewer("/home/a/history.db", 3, 1),
         ["/home/a/history.db", "newer NetChat", "schema 3", "update NetChat"],
     ),
-    "held": (NameHeld("bob"), ["name bob", "key", "choose another"]),
 }
 
 
@@ -104,23 +145,39 @@ def test_a_sentence_says_what_why_and_what_next(error: NetChatError, parts: list
 
 
 def test_every_error_has_a_sentence() -> None:
-    """Those of strangers stay below: a face is told that a message arrived, or nothing."""
+    """Those of strangers share one, which tells the reason."""
+    strangers = {one for one in classes_below(RemoteError) if one is not BadSignature}
     with_sentence = {type(error) for error, _ in SENTENCES.values()}
-    strangers = {errors.MalformedMessage, errors.MalformedBody}
     assert set(classes_below(NetChatError)) - strangers == with_sentence
+    for cls in strangers:
+        assert words.sentence(cls("no-colon")) == (
+            "What came over the network is not what it has to be (no-colon) and was not used; ask"
+            " who sent it to update NetChat."
+        )
 
 
 # The codes are looked for in the source, so that a new one without a sentence is noticed.
 ADDRESS_REASONS = reasons_given_to("InvalidAddress")
 DIRECTORY_REASONS = reasons_given_to("DirectoryUnreachable")
 IN_USE_REASONS = ["in-use", "not-permitted", "not-here", "failed"]
-SEND_REASONS = [*reasons_given_to("HandOverError"), "interrupted", "expired", "store-unavailable"]
+SEND_REASONS = [
+    *reasons_given_to("HandOverError"),
+    *("interrupted", "expired", "store-unavailable", "cancelled", "classic-not-allowed"),
+    *("key-changed", "too-long", "deleted"),
+]
+LOCKED_REASONS = ["passphrase-needed", "wrong-passphrase", "no-terminal"]
+IDENTITY_REASONS = [
+    *("damaged", "not-ed25519", "too-many-rounds", "open-to-others", "in-use", "exists"),
+    "missing",
+]
 
 
 def test_the_reasons_were_found() -> None:
     assert {"not-host-port", "no-such-port"} <= set(ADDRESS_REASONS)
     assert {"timeout", "port-taken", "no-connection"} <= set(DIRECTORY_REASONS)
     assert {"reset", "timeout", "broken"} <= set(SEND_REASONS)
+    assert set(reasons_given_to("IdentityLocked")) <= set(LOCKED_REASONS)
+    assert set(reasons_given_to("IdentityUnreadable")) <= set(IDENTITY_REASONS)
 
 
 @pytest.mark.parametrize(
@@ -129,11 +186,13 @@ def test_the_reasons_were_found() -> None:
         *(InvalidAddress("192.0.2.7:1", reason) for reason in ADDRESS_REASONS),
         *(AddressInUse("192.0.2.7:1", reason) for reason in IN_USE_REASONS),
         *(DirectoryUnreachable(URL, reason) for reason in DIRECTORY_REASONS),
+        *(IdentityLocked("/p", reason) for reason in LOCKED_REASONS),
+        *(IdentityUnreadable("/p", reason) for reason in IDENTITY_REASONS),
     ],
     ids=lambda error: f"{type(error).__name__}-{error.reason}",
 )
 def test_every_reason_is_explained(
-    error: InvalidAddress | AddressInUse | DirectoryUnreachable,
+    error: InvalidAddress | AddressInUse | DirectoryUnreachable | errors.IdentityError,
 ) -> None:
     sentence = words.sentence(error)
     _, _, why = sentence.partition(": ")
@@ -164,11 +223,60 @@ def test_what_may_or_may_not_have_happened_is_said_so() -> None:
 @pytest.mark.parametrize("outcome", DeleteOutcome)
 def test_every_outcome_of_a_delete(outcome: DeleteOutcome) -> None:
     note = words.delete_note(BOB, outcome)
-    silent = (DeleteOutcome.NOTHING, DeleteOutcome.CANCELLED, DeleteOutcome.SENT)
+    silent = (
+        DeleteOutcome.NOTHING,
+        DeleteOutcome.CANCELLED,
+        DeleteOutcome.APPLIED,
+        DeleteOutcome.SENT,
+    )
     assert (note is None) is (outcome in silent)
     if note is not None:
         assert note.startswith("netchat: ")
         assert note.endswith(".")
+
+
+@pytest.mark.parametrize(
+    ("outcome", "note"),
+    [
+        (
+            DeleteOutcome.QUEUED,
+            "netchat: deleted here; bob is not reachable and is told as soon as possible.",
+        ),
+        (
+            DeleteOutcome.KEPT,
+            "netchat: deleted here; there it is marked as deleted, but bob keeps the text of such"
+            " messages.",
+        ),
+        (
+            DeleteOutcome.REFUSED,
+            "netchat: deleted here; bob does not delete it, so there it stays as it was.",
+        ),
+        (
+            DeleteOutcome.EXPIRED,
+            "netchat: deleted here; bob was not reachable in time, so it is not deleted there.",
+        ),
+        (
+            DeleteOutcome.LOCAL,
+            "netchat: deleted here; bob was not told, because it is not known whether the message"
+            " arrived.",
+        ),
+    ],
+)
+def test_what_is_added_to_a_delete(outcome: DeleteOutcome, note: str) -> None:
+    assert words.delete_note(BOB, outcome) == note
+
+
+def test_the_text_of_a_key_is_the_one_that_is_read() -> None:
+    """The faces write it and ``identity`` reads it; this test keeps the two together."""
+    key = PeerId(bytes(range(32)))
+    assert words_trust.contact_text(BOB, key) == numbers.contact_text(BOB, key)
+
+
+@pytest.mark.parametrize("state", TrustState)
+def test_every_state_of_trust_has_words(state: TrustState) -> None:
+    (line,) = words_trust.held_of(api.Person(name=BOB, state=state))
+    assert line.startswith("Trust in bob: ")
+    assert not line.endswith(state.value) or state is TrustState.VERIFIED
 
 
 @pytest.mark.parametrize(
@@ -201,7 +309,16 @@ def test_no_sentence_passes_poison_on(raw: str) -> None:
         DirectoryRefused(raw, raw, 500),
         StoreUnavailable(raw),
         StoreNewer(raw, 2, 1),
-        NameHeld(raw),
+        InvalidKey(raw),
+        NoKey(raw),
+        KeyMismatch(raw),
+        IdentityLocked(raw, "wrong-passphrase"),
+        IdentityLocked(raw, raw),
+        IdentityUnreadable(raw, "damaged"),
+        IdentityUnreadable(raw, raw),
+        errors.MalformedFrame(raw),
+        errors.MalformedRecord(raw),
+        errors.BadEnvelope(raw),
         errors.MalformedMessage(raw),
         errors.MalformedBody(raw),
     ]
@@ -210,6 +327,12 @@ def test_no_sentence_passes_poison_on(raw: str) -> None:
     assert_harmless(words.send_reason(BOB, raw))
     assert_harmless(words.usage(raw, "netchat"))
     assert_harmless(words.system_failed(OSError(28, raw)))
+    assert_harmless(words_trust.released(raw))
+    assert_harmless(words_trust.nothing_to_release(raw))
+    assert_harmless(words_trust.exported(Path(raw), is_locked=True))
+    assert_harmless(words_trust.ask_for_passphrase(raw, "passphrase-needed"))
+    assert_harmless(words_trust.ask_for_passphrase(raw, raw))
+    assert_harmless(words_trust.ask_for_new_passphrase(raw))
 
 
 @pytest.mark.parametrize("raw", HOSTILE)
@@ -222,8 +345,34 @@ def test_no_note_passes_poison_on(raw: str) -> None:
         api.DeleteIgnored(BOB, raw, "other-source"),
         api.DeleteIgnored(BOB, raw, raw),
         api.MessageDeleted(MessageId(bytes(16)), BOB),
-        api.QueuedMessageEnded(api.Sent(BOB, api.SendOutcome.FAILED, None, raw)),
+        api.QueuedMessagesEnded(BOB, (MessageId(bytes(16)),), api.SendOutcome.FAILED, raw),
+        api.QueuedMessagesEnded(BOB, (MessageId(bytes(16)),), api.SendOutcome.QUEUED, raw),
+        api.MessagesMissing(BOB, 2),
+        api.MessagesHeld(BOB, 2),
+        api.KeyChanged(BOB, True, "1", "2"),
+        api.KeyRotated(BOB),
+        api.RecordSuspicious(BOB, raw),
+        api.DeleteIgnored(ClaimedName(BOB), raw, "other-source"),
+        api.MessageReceived(MessageId(bytes(16)), ClaimedName(BOB), DisplayText(raw), True),
         api.EventsMissed(1),
     ]
     for event in events:
-        assert_harmless(words.event_note(event) or "")
+        for line in (words.event_note(event) or "").split("\n"):  # of our own making
+            assert_harmless(line)
+
+
+@pytest.mark.parametrize(
+    ("count", "outcome", "words_of_it"),
+    [
+        (1, api.SendOutcome.DELIVERED, "the message to bob that waited here was delivered."),
+        (51, api.SendOutcome.DELIVERED, "51 messages to bob that waited here were delivered."),
+        (2, api.SendOutcome.STORED, "lie sealed in the mailbox of bob now."),
+        (2, api.SendOutcome.QUEUED, "2 messages to bob that waited here still wait: "),
+        (2, api.SendOutcome.FAILED, "2 messages to bob that waited here were not sent: "),
+    ],
+)
+def test_many_messages_are_one_sentence(
+    count: int, outcome: api.SendOutcome, words_of_it: str
+) -> None:
+    event = api.QueuedMessagesEnded(BOB, (MessageId(bytes(16)),) * count, outcome, "key-changed")
+    assert words_of_it in str(words.event_note(event))

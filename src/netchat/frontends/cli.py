@@ -1,88 +1,65 @@
-"""The command line: ``netchat chat``, ``netchat serve``, ``netchat sim``.
+"""The command line: ``netchat chat``, ``netchat serve``, ``netchat sim``, and the exit codes.
 
-It reads words and calls a ``Program``; what these do is put together in ``app``, so that reading
-``--help`` loads neither a server nor a terminal.
+``netchat identity``, ``verify`` and ``trust`` are in ``cli_keys``. All of it reads words and calls
+a ``Program``; what that does is put together in ``app``, so that reading ``--help`` loads neither a
+server nor a terminal.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from netchat import __version__
 from netchat.errors import NetChatError
-from netchat.frontends import words
-from netchat.frontends.console import note
-from netchat.limits import CLASSIC_TTL_S, CLASSIC_TTL_S_MAX, PORT_DEFAULT
+from netchat.frontends import words, words_trust
+from netchat.frontends.cli_keys import identity, trust, verify
+from netchat.frontends.console import note, say
+from netchat.frontends.program import (
+    NO_SUCH_PERSON,
+    ChatOptions,
+    Invocation,
+    Program,
+    ReleaseOptions,
+    ServeOptions,
+    SimOptions,
+    pass_invocation,
+)
+from netchat.limits import (
+    CLASSIC_TTL_S,
+    CLASSIC_TTL_S_MAX,
+    MAILBOX_ENVELOPES_MAX,
+    MAILBOX_PER_DEPOSITOR_MAX,
+    PORT_DEFAULT,
+)
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ChatOptions:
-    name: str
-    directory: str | None
-    port: int
-    listen: str | None
-    advertise: str | None
-    profile: str | None
-    prompt: bool
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ServeOptions:
-    hosts: Sequence[str]
-    port: int
-    data: Path | None
-    classic_ttl_s: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SimOptions:
-    seeds: int
-    first: int
-    seed: int | None
-    trace: bool
-    json: bool
-
-
-class Program(Protocol):
-    """What the commands do; each returns the exit status and may raise NetChatError."""
-
-    def chat(self, options: ChatOptions) -> int: ...
-
-    def serve(self, options: ServeOptions) -> int: ...
-
-    def sim(self, options: SimOptions) -> int: ...
-
+PLANTS = ("no-dedupe", "dedupe-not-persisted", "receipt-before-commit")
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 EXIT_CODES = {
+    "invalid-name": 2,
+    "invalid-address": 2,
+    "invalid-key": 2,
+    "invalid-url": 2,
+    "no-key": NO_SUCH_PERSON,
+    "classic-not-allowed": 5,
+    "identity-refused": 5,
+    "key-mismatch": 5,
     "directory": 6,
     "directory-unreachable": 6,
     "directory-refused": 6,
+    "identity": 7,
+    "identity-locked": 7,
+    "identity-unreadable": 7,
     "profile-in-use": 7,
-    "invalid-name": 2,
-    "invalid-address": 2,
-    "invalid-url": 2,
 }
-"""design.md section 7; every other error is 1."""
+"""design.md section 7, by the code of an error or the reason of a send; every other one is 1."""
 
 
 def exit_status(error: NetChatError) -> int:
     return EXIT_CODES.get(error.code, 1)
-
-
-class _Context:
-    """What click hands to the commands: the program, and the status it returned."""
-
-    def __init__(self, program: Program) -> None:
-        self.program = program
-        self.status = 0
-
-
-_pass = click.make_pass_decorator(_Context)
 
 
 def _port(lowest: int) -> Callable[[F], F]:
@@ -122,15 +99,44 @@ def _netchat() -> None:
     show_envvar=True,
     help="Where the history is kept; the profile of NAME unless told.",
 )
+@click.option(
+    "--classic",
+    is_flag=True,
+    envvar="NETCHAT_CLASSIC",
+    show_envvar=True,
+    help="Allow plain text to classic clients, which anybody on the network can read.",
+)
+@click.option(
+    "--read-receipts",
+    is_flag=True,
+    envvar="NETCHAT_READ_RECEIPTS",
+    show_envvar=True,
+    help="Let people know when you have read what they wrote.",
+)
+@click.option(
+    "--deletes",
+    type=click.Choice(["honour", "keep", "wipe"]),
+    default="honour",
+    show_default=True,
+    envvar="NETCHAT_DELETES",
+    show_envvar=True,
+    help="When somebody deletes a message: erase its text, only mark it, or leave no trace.",
+)
 @click.option("--prompt", is_flag=True, help="Print the prompt even when stdin is a pipe.")
 @_port(1)
-@_pass
-def chat(context: _Context, /, **given: object) -> None:
-    """Chat as NAME: register, listen, and take LIST, SEND, SEND_MULTI, READ, DELETE, EXIT."""
+@pass_invocation
+def chat(context: Invocation, /, **given: object) -> None:
+    """Chat as NAME: register, listen, and take LIST, SEND, SEND_MULTI, READ, DELETE, EXIT.
+
+    HELP lists the other commands. NETCHAT_PASSPHRASE may hold the passphrase of the identity.
+    """
     context.status = context.program.chat(ChatOptions(**given))  # type: ignore[arg-type]  # click checked them
 
 
-@_netchat.command()
+# --- the directory and the proof -----------------------------------------------------------------
+
+
+@_netchat.group(invoke_without_command=True, short_help="Run a directory.")
 @click.option(
     "--host",
     "hosts",
@@ -151,10 +157,47 @@ def chat(context: _Context, /, **given: object) -> None:
     metavar="SECONDS",
     help="How long the entry of a classic client lasts.",
 )
-@_pass
-def serve(context: _Context, /, **given: object) -> None:
-    """Run a directory, through which people find each other."""
-    context.status = context.program.serve(ServeOptions(**given))  # type: ignore[arg-type]  # click checked them
+@click.option(
+    "--mailbox-max",
+    type=click.IntRange(1),
+    default=MAILBOX_ENVELOPES_MAX,
+    show_default=True,
+    metavar="N",
+    help="Sealed messages kept for one person.",
+)
+@click.option(
+    "--depositor-max",
+    type=click.IntRange(1),
+    default=MAILBOX_PER_DEPOSITOR_MAX,
+    show_default=True,
+    metavar="N",
+    help="Sealed messages kept for one person from one sender.",
+)
+@pass_invocation
+@click.pass_context
+def serve(command: click.Context, context: Invocation, /, **given: object) -> None:
+    """Run a directory, through which people find each other, with their mailboxes."""
+    if command.invoked_subcommand is None:
+        context.status = context.program.serve(ServeOptions(**given))  # type: ignore[arg-type]  # click checked them
+
+
+@serve.command(short_help="Take a name from the key that holds it.")
+@click.argument("name")
+@click.option("--data", type=click.Path(path_type=Path), help="Where registrations are kept.")
+@pass_invocation
+@click.pass_context
+def release(command: click.Context, context: Invocation, /, name: str, data: Path | None) -> None:
+    """Take NAME from the key that holds it, for somebody who lost that key.
+
+    Whoever has pinned the old key is warned all the same. The directory may run meanwhile.
+    """
+    assert command.parent is not None  # it stands below serve
+    wanted = ReleaseOptions(name=name, data=data or command.parent.params["data"])
+    if context.program.release(wanted):
+        say(words_trust.released(name))
+    else:
+        note(words_trust.nothing_to_release(name))
+        context.status = NO_SUCH_PERSON
 
 
 @_netchat.command(short_help="Prove delivery over a simulated bad network.")
@@ -163,15 +206,24 @@ def serve(context: _Context, /, **given: object) -> None:
 @click.option("--seed", type=click.IntRange(0), help="Replay one seed.")
 @click.option("--trace", is_flag=True, help="With --seed: print every step.")
 @click.option("--json", is_flag=True, help="Print the scorecard as one JSON object.")
-@_pass
-def sim(context: _Context, /, **given: object) -> None:
+@click.option(
+    "--plant",
+    type=click.Choice(PLANTS),
+    help="Build a fault into the nodes; the proof has to find it.",
+)
+@pass_invocation
+def sim(context: Invocation, /, **given: object) -> None:
     """Prove delivery: run real nodes over a simulated bad network, under seeds."""
     context.status = context.program.sim(SimOptions(**given))  # type: ignore[arg-type]  # click checked them
 
 
+for _command in (identity, verify, trust):
+    _netchat.add_command(_command)
+
+
 def run(arguments: Sequence[str], program: Program) -> int:
     """Carry out one command line and return the exit status; errors end as one sentence."""
-    context = _Context(program)
+    context = Invocation(program)
     try:
         _netchat.main(list(arguments), prog_name="netchat", obj=context, standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as usage:

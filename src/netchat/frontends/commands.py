@@ -5,10 +5,14 @@
     SEND_MULTI [bob,carol] "hello both"
     READ bob
     DELETE bob
+    VERIFY bob "12345 67890 ..."
+    TRUST bob "accept"
+    WHOAMI
     HELP
     EXIT
 
-The text of a message is between the first and the last double quote of the line.
+The text of a message is between the first and the last double quote of the line. VERIFY and TRUST
+without one only show what is known.
 """
 
 import re
@@ -16,9 +20,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from netchat.api import TrustDecision
 from netchat.errors import InvalidName
 from netchat.limits import LINE_BYTES_MAX, RECIPIENTS_MAX
-from netchat.model import Name
+from netchat.model import Contact, Name, parse_contact
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,12 +50,33 @@ class SendMulti:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    peer: Name | None
+    peer: Contact | None
 
 
 @dataclass(frozen=True, slots=True)
 class Delete:
     peer: Name | None
+
+
+@dataclass(frozen=True, slots=True)
+class Verify:
+    """``proof`` is the number or the key that was compared; None to be shown what to compare."""
+
+    peer: Name | None
+    proof: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """``decision`` is None to be shown what there is to decide on."""
+
+    peer: Name | None
+    decision: TrustDecision | None
+
+
+@dataclass(frozen=True, slots=True)
+class WhoAmI:
+    pass
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,10 +106,25 @@ class Unknown:
     pass
 
 
-Command = List | Send | SendMulti | Read | Delete | Help | Exit | Nothing | Invalid | Unknown
+Command = (
+    List
+    | Send
+    | SendMulti
+    | Read
+    | Delete
+    | Verify
+    | Trust
+    | WhoAmI
+    | Help
+    | Exit
+    | Nothing
+    | Invalid
+    | Unknown
+)
 
 _SEND: Final = re.compile(r'(\S+)\s+"(.+)"', re.DOTALL)
 _SEND_MULTI: Final = re.compile(r'\[([^\]"]*)\]\s*"(.+)"', re.DOTALL)
+_ABOUT: Final = re.compile(r'(\S+)(?:\s+"(.+)")?', re.DOTALL)
 
 
 def parse(line: str) -> Command:
@@ -123,11 +164,31 @@ def _send_multi(rest: str) -> Command | None:
 
 
 def _read(rest: str) -> Command | None:
-    return Read(_name(rest)) if len(rest.split()) == 1 else None
+    if len(rest.split()) != 1:
+        return None
+    try:
+        return Read(parse_contact(rest))
+    except InvalidName:
+        return Read(None)
 
 
 def _delete(rest: str) -> Command | None:
     return Delete(_name(rest)) if len(rest.split()) == 1 else None
+
+
+def _verify(rest: str) -> Command | None:
+    match = _ABOUT.fullmatch(rest)
+    return Verify(_name(match[1]), match[2]) if match else None
+
+
+def _trust(rest: str) -> Command | None:
+    match = _ABOUT.fullmatch(rest)
+    if match is None:
+        return None
+    try:
+        return Trust(_name(match[1]), None if match[2] is None else TrustDecision(match[2]))
+    except ValueError:
+        return None
 
 
 _PARSERS: Final[dict[str, Callable[[str], Command | None]]] = {
@@ -136,27 +197,42 @@ _PARSERS: Final[dict[str, Callable[[str], Command | None]]] = {
     "SEND_MULTI": _send_multi,
     "READ": _read,
     "DELETE": _delete,
+    "VERIFY": _verify,
+    "TRUST": _trust,
+    "WHOAMI": lambda rest: None if rest else WhoAmI(),
     "HELP": lambda rest: None if rest else Help(),
     "EXIT": lambda rest: None if rest else Exit(),
 }
 VERBS: Final = tuple(_PARSERS)
 
 
+_TAKE_ONE_NAME: Final = ("SEND", "READ", "DELETE", "VERIFY", "TRUST")
+_DECISION_BEGUN: Final = re.compile(r'\S+ +("[a-z]*)?')
+
+
 def completions(line: str, names: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
     """Return what Tab offers at the end of ``line``, and how many characters of it they replace.
 
-    First the commands, then names: after SEND, READ and DELETE one, inside ``[`` several.
+    First the commands, then names: inside ``[`` several, else one; behind that of TRUST what there
+    is to decide.
     """
     verb, space, rest = line.lstrip().partition(" ")
+    rest = rest.lstrip()
     if not space:
         return len(verb), tuple(one for one in VERBS if one.startswith(verb.upper()))
     if verb == "SEND_MULTI":
-        if not rest.lstrip().startswith("[") or "]" in rest:
-            return 0, ("[",) if not rest.strip() else ()
-        begun = re.split(r"[\[,]\s*", rest)[-1]
-    elif verb in ("SEND", "READ", "DELETE") and " " not in rest.lstrip():
-        begun = rest.lstrip()
-    else:
+        if not rest.startswith("[") or "]" in rest:
+            return 0, ("[",) if not rest else ()
+        return _starting_with(re.split(r"[\[,]\s*", rest)[-1], names)
+    if verb == "TRUST" and (begun := _DECISION_BEGUN.fullmatch(rest)):
+        return _starting_with(begun[1] or "", tuple(f'"{one.value}"' for one in TrustDecision))
+    if verb not in _TAKE_ONE_NAME or " " in rest:
         return 0, ()
-    found = tuple(name for name in names if name.lower().startswith(begun.lower()))
+    if verb == "READ" and rest.startswith("~"):
+        names = tuple(f"~{name}" for name in names)
+    return _starting_with(rest, names)
+
+
+def _starting_with(begun: str, offered: tuple[str, ...]) -> tuple[int, tuple[str, ...]]:
+    found = tuple(one for one in offered if one.lower().startswith(begun.lower()))
     return len(begun), found

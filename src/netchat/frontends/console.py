@@ -4,12 +4,18 @@ import contextlib
 import io
 import os
 import sys
+from collections.abc import Callable
 from typing import IO, Final
 
 from netchat.frontends.words import PROMPT
 
+Printer = Callable[[str], None]
+"""What takes a line, or several, to be printed."""
+
 _DUMB: Final = ("dumb", "unknown")
 """Values of TERM that stand for a terminal without a cursor."""
+_BLOCKS: Final = "\u2580\u2584\u2588"
+"""What a QR code is drawn with."""
 
 
 def prepare_streams() -> None:
@@ -47,6 +53,22 @@ def _print(stream: IO[str] | None, text: str) -> None:
 def is_terminal() -> bool:
     """Tell whether a person sits at both ends of a terminal on which a line can be edited."""
     return _is_tty(sys.stdin) and _is_tty(sys.stdout) and os.environ.get("TERM") not in _DUMB
+
+
+def can_ask() -> bool:
+    """Tell whether a person can be asked something: on any terminal, a dumb one as well."""
+    return _is_tty(sys.stdin) and _is_tty(sys.stderr)
+
+
+def shows_pictures() -> bool:
+    """Tell whether what is printed reaches a screen, and may be made of blocks."""
+    if sys.stdout is None or not _is_tty(sys.stdout):
+        return False
+    try:
+        _BLOCKS.encode(sys.stdout.encoding)
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _is_tty(stream: IO[str] | None) -> bool:

@@ -8,17 +8,16 @@ import asyncio
 import contextlib
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from typing import Final, assert_never
 
 from netchat.api import Event, MessageReceived, Node, Registered, SendOutcome, Sent
 from netchat.errors import DirectoryError, DirectoryUnreachable, NetChatError, StoreUnavailable
-from netchat.frontends import commands, words
-from netchat.frontends.console import Plain
+from netchat.frontends import commands, words, words_trust
+from netchat.frontends.console import Plain, Printer
+from netchat.frontends.people import People
 from netchat.limits import LINE_BYTES_MAX
-from netchat.model import DeleteOutcome, DisplayText, Name
-
-Printer = Callable[[str], None]
+from netchat.model import Contact, DeleteOutcome, DisplayText, MessageId, Name
 
 _READ_BYTES: Final = 65_536
 
@@ -26,14 +25,28 @@ _READ_BYTES: Final = 65_536
 class Session:
     """One face at ``node``: ``out`` prints facts, ``note`` whatever else there is to say.
 
+    ``draw`` prints a picture, and is None where none can be seen. ``allow_classic`` tells that the
+    node was started with leave to send plain text, of which people are reminded.
+
     For the exit status, ``failed`` tells whether a command failed, and ``not_registered`` why
     the registration did, until it succeeds.
     """
 
-    def __init__(self, node: Node, out: Printer, note: Printer) -> None:
+    def __init__(
+        self,
+        node: Node,
+        out: Printer,
+        note: Printer,
+        *,
+        draw: Printer | None = None,
+        allow_classic: bool = False,
+    ) -> None:
         self._node = node
         self._out = out
         self._note = note
+        self._people = People(node, out, note, draw)
+        self._allow_classic = allow_classic
+        self._warned_of: set[Contact] = set()
         self._events = node.events()
         self.not_registered: NetChatError | None = None
         self.failed = False
@@ -41,7 +54,8 @@ class Session:
 
     async def start(self) -> bool:
         """Register and fetch the list; tell whether there is any use in going on."""
-        self._note(words.PLAIN_TEXT)
+        if self._allow_classic:
+            self._note(words_trust.CLASSIC_ALLOWED)
         try:
             await self._node.register()
         except NetChatError as error:
@@ -76,6 +90,9 @@ class Session:
     def _show(self, event: Event) -> None:
         if isinstance(event, MessageReceived):
             self._out(words.arrived(event.peer))
+            if event.unverified and event.peer not in self._warned_of:
+                self._warned_of.add(event.peer)  # said at every message, nobody would read it
+                self._note(words_trust.unverified(event.peer))
         elif isinstance(event, Registered) and self.not_registered is not None:
             self.not_registered = None
             self._out(words.REGISTERED)
@@ -115,6 +132,12 @@ class Session:
                 await self._read(peer)
             case commands.Delete(peer):
                 await self._delete(peer)
+            case commands.Verify(peer, proof):
+                self.failed |= not await self._people.verify(peer, proof)
+            case commands.Trust(peer, decision):
+                self.failed |= not await self._people.trust(peer, decision)
+            case commands.WhoAmI():
+                self._people.show_self()
             case commands.Help():
                 self._out(words.HELP)
             case commands.Invalid(verb):
@@ -141,25 +164,31 @@ class Session:
             return
         (sent,) = await self._node.send([to], text)
         match sent.outcome:
-            case SendOutcome.SENT:
+            case SendOutcome.DELIVERED | SendOutcome.STORED | SendOutcome.SENT:
                 self._out(words.SENT)
             case SendOutcome.QUEUED:
-                self._out(words.queued([sent.peer]))
+                self._queued([sent])
             case SendOutcome.NO_SUCH_PERSON:
                 self._fail(words.NO_USER)
             case SendOutcome.FAILED:
                 self._fail(words.send_failed(words.send_reason(sent.peer, sent.reason)))
 
+    def _queued(self, waiting: list[Sent]) -> None:
+        self._out(words.queued([sent.peer for sent in waiting]))
+        for sent in waiting:
+            if (note := words_trust.waits_for_decision(sent.peer, sent.reason)) is not None:
+                self._note(note)
+
     async def _send_multi(self, command: commands.SendMulti) -> None:
         outcomes = await self._node.send(command.to, command.text) if command.to else ()
 
-        def of(outcome: SendOutcome) -> list[Sent]:
-            return [sent for sent in outcomes if sent.outcome is outcome]
+        def of(*wanted: SendOutcome) -> list[Sent]:
+            return [sent for sent in outcomes if sent.outcome in wanted]
 
-        if of(SendOutcome.SENT):
+        if of(SendOutcome.DELIVERED, SendOutcome.STORED, SendOutcome.SENT):
             self._out(words.SENT)
         if waiting := of(SendOutcome.QUEUED):
-            self._out(words.queued([sent.peer for sent in waiting]))
+            self._queued(waiting)
         for sent in of(SendOutcome.FAILED):
             self._fail(words.send_failed(words.send_reason(sent.peer, sent.reason)))
         missing: list[Name | DisplayText] = [sent.peer for sent in of(SendOutcome.NO_SUCH_PERSON)]
@@ -167,19 +196,19 @@ class Session:
         if missing:
             self._fail(words.no_such_people(missing))
 
-    async def _read(self, peer: Name | None) -> None:
+    async def _read(self, peer: Contact | None) -> None:
         if peer is None or not await self._print_conversation(peer):
             self._out(words.NO_MESSAGES)
 
-    async def _print_conversation(self, peer: Name) -> bool:
+    async def _print_conversation(self, peer: Contact) -> bool:
         """Print every message with ``peer``; tell whether there was one."""
-        after = 0
+        after: tuple[int, MessageId] | None = None
         while page := await self._node.conversation(peer, after):
             for message in page:
                 self._out(words.conversation_line(message))
                 await asyncio.sleep(0)  # a long conversation must not hold up what arrives
-            after = page[-1].position
-        return after > 0
+            after = (page[-1].hlc, page[-1].message_id)
+        return after is not None
 
     async def _delete(self, peer: Name | None) -> None:
         outcome = DeleteOutcome.NOTHING if peer is None else await self._node.delete_newest(peer)

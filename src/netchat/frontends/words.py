@@ -2,6 +2,7 @@
 
 The lines that begin with ``>>`` are the classic prompt's, exactly (classic.md); tests compare them
 byte for byte. What NetChat adds goes to stderr and says what happened, why, and what to do next.
+What is said about keys, and about what came without one, is in ``words_trust``.
 """
 
 from collections.abc import Sequence
@@ -13,17 +14,22 @@ from netchat.api import (
     DirectoryLost,
     Event,
     EventsMissed,
+    KeyChanged,
+    KeyRotated,
     MessageDeleted,
     MessageReceived,
+    MessagesHeld,
+    MessagesMissing,
     NameMoved,
     QueuedDeleteEnded,
-    QueuedMessageEnded,
+    QueuedMessagesEnded,
+    RecordSuspicious,
     Registered,
     SendOutcome,
-    Sent,
 )
+from netchat.frontends import words_trust
 from netchat.limits import CLASSIC_SEND_BYTES_MAX, SEND_WAIT_S
-from netchat.model import DeleteOutcome, DisplayText, Message, Name
+from netchat.model import Contact, DeleteOutcome, DisplayText, Message, Name
 
 PROMPT: Final = "Waiting for a command (to exit write EXIT): "
 REGISTERED: Final = ">>User registered in server!"
@@ -39,12 +45,15 @@ SEND bob "hello there"            send a message
 SEND_MULTI [bob,carol] "hello"    send one message to several people
 READ bob                          the conversation with bob
 DELETE bob                        delete your newest message to bob, on both sides
+VERIFY bob                        the safety number, to be compared with bob
+VERIFY bob "12345 67890 ..."      say that you compared it, and it was equal
+TRUST bob                         what is known of bob
+TRUST bob "accept"                take the new key of bob; or "refuse" it
+TRUST bob "classic"               allow plain text to bob; "forget" undoes all
+WHOAMI                            your name and key, for others to verify
 HELP                              this list
 EXIT                              leave"""
 
-PLAIN_TEXT: Final = (
-    "netchat: not encrypted: in this version, anybody on the network can read along."
-)
 STILL_BUSY: Final = f"netchat: still busy; a command takes {SEND_WAIT_S:.0f} seconds at most."
 
 
@@ -102,7 +111,7 @@ def invalid_command(verb: str) -> str:
     return f">>Invalid {verb} command!"
 
 
-def arrived(peer: Name) -> str:
+def arrived(peer: Contact) -> str:
     return f">>You have a message from {peer}"
 
 
@@ -123,6 +132,11 @@ _SEND_REASONS: Final = {
     "too-long": "with your name it is longer than a classic client can read",
     "interrupted": "NetChat was stopped on the way; it may or may not have arrived",
     "expired": "{peer} was not reachable for 30 days",
+    "cancelled": "it was deleted before it left",
+    "key-changed": "another key came under the name {peer}; see both with: TRUST {peer}",
+    "classic-not-allowed": (
+        "{peer} uses classic NetChat, which is not encrypted; start with --classic to allow it"
+    ),
     "store-unavailable": "the history on this machine could not be written; check its disk",
 }
 
@@ -132,10 +146,12 @@ def send_reason(peer: Name, reason: str | None) -> str:
 
 
 _DELETE_NOTES: Final = {
-    DeleteOutcome.LOCAL: "{peer} was not told, because it is not known whether the message arrived",
     DeleteOutcome.QUEUED: "{peer} is not reachable and is told as soon as possible",
-    DeleteOutcome.UNKNOWN: "the connection to {peer} broke, so it may or may not be deleted there",
+    DeleteOutcome.KEPT: "there it is marked as deleted, but {peer} keeps the text of such messages",
+    DeleteOutcome.REFUSED: "{peer} does not delete it, so there it stays as it was",
     DeleteOutcome.EXPIRED: "{peer} was not reachable in time, so it is not deleted there",
+    DeleteOutcome.UNKNOWN: "the connection to {peer} broke, so it may or may not be deleted there",
+    DeleteOutcome.LOCAL: "{peer} was not told, because it is not known whether the message arrived",
 }
 
 
@@ -157,29 +173,63 @@ def event_note(event: Event) -> str | None:
             return f"netchat: the directory at {at} does not answer; NetChat keeps trying."
         case NameMoved():
             return (
-                "netchat: somebody else registered your name from another address, so others do not"
-                " reach you now; you get it back when they leave, or choose another name."
+                "netchat: your name was registered from another address, so others do not reach you"
+                " here now; you get it back when that NetChat leaves."
             )
         case DeleteIgnored(peer=peer, source=source, reason="other-source"):
             return (
                 f"netchat: a delete that claims to be from {peer} came from {DisplayText(source)},"
                 " not from where the message came from, so the message stays."
             )
-        case QueuedMessageEnded(sent=sent):
-            return _queued_ended(sent)
+        case QueuedMessagesEnded():
+            return _queued_ended(event)
         case QueuedDeleteEnded(peer=peer, outcome=outcome):
             return delete_note(peer, outcome)
+        case MessagesMissing(peer=peer, count=count):
+            return _messages_missing(peer, count)
+        case KeyChanged():
+            return words_trust.key_changed(event)
+        case KeyRotated():
+            return words_trust.key_rotated(event)
+        case RecordSuspicious():
+            return words_trust.record_suspicious(event)
+        case MessagesHeld():
+            return words_trust.messages_held(event)
         case EventsMissed(count=count):
             return f"netchat: {count} events were not shown; READ shows every message."
         case Registered() | DeleteIgnored() | MessageReceived() | MessageDeleted():
             return None
 
 
-def _queued_ended(sent: Sent) -> str:
-    if sent.outcome is SendOutcome.SENT:
-        return f"netchat: the message to {sent.peer} that waited here was sent."
-    why = send_reason(sent.peer, sent.reason)
-    return f"netchat: the message to {sent.peer} that waited here was not sent: {why}."
+_ENDED_WELL: Final = {
+    SendOutcome.DELIVERED: ("was delivered", "were delivered"),
+    SendOutcome.STORED: (
+        "lies sealed in the mailbox of {peer} now",
+        "lie sealed in the mailbox of {peer} now",
+    ),
+    SendOutcome.SENT: ("was sent", "were sent"),
+}
+
+
+def _queued_ended(event: QueuedMessagesEnded) -> str:
+    count, peer = len(event.message_ids), event.peer
+    one = count == 1
+    what = "the message" if one else f"{count} messages"
+    messages = f"netchat: {what} to {peer} that waited here"
+    if event.outcome in _ENDED_WELL:
+        return f"{messages} {_ENDED_WELL[event.outcome][not one].format(peer=peer)}."
+    why = send_reason(peer, event.reason)
+    if event.outcome is SendOutcome.QUEUED:
+        return f"{messages} still {'waits' if one else 'wait'}: {why}."
+    return f"{messages} {'was' if one else 'were'} not sent: {why}."
+
+
+def _messages_missing(peer: Name, count: int) -> str:
+    came = "a message" if count == 1 else f"{count} messages"
+    return (
+        f"netchat: {came} of {peer} never came here, though {peer} holds them for delivered: one of"
+        f" you went back to an older state of its disk; ask {peer} to send them again."
+    )
 
 
 _ADDRESS_REASONS: Final = {
@@ -207,6 +257,25 @@ _DIRECTORY_REASONS: Final = {
 }
 
 
+_REFUSED_NEXT: Final = {
+    "name-held": " Choose another name, or have it released there: netchat serve release",
+}
+_LOCKED_REASONS: Final = {
+    "passphrase-needed": "it has a passphrase; type it at a terminal, or set NETCHAT_PASSPHRASE",
+    "wrong-passphrase": "the passphrase is another one; try again",
+    "no-terminal": "a new passphrase is typed at a terminal; do it on one",
+}
+_IDENTITY_REASONS: Final = {
+    "damaged": "it is damaged; bring a copy back with: netchat identity import",
+    "not-ed25519": "it holds no Ed25519 key, and NetChat uses no other; give another file",
+    "open-to-others": "others may read or replace it; take that from them with chmod 600",
+    "too-many-rounds": "its lock takes too long to open; lock it anew with: ssh-keygen -p -a 64",
+    "in-use": "this profile is somebody already; move that file away, or choose another profile",
+    "exists": "a file of that name is there already; choose another name",
+    "missing": "it is not there; a first chat makes it, or bring one with: netchat identity import",
+}
+
+
 def sentence(error: errors.NetChatError) -> str:
     """Say what happened, why, and what to do next."""
     match error:
@@ -229,9 +298,10 @@ def sentence(error: errors.NetChatError) -> str:
             why = _why(_IN_USE_REASONS, error)
             return f"Cannot listen on {DisplayText(error.address)}: {why}."
         case errors.TextTooLong():
+            return _too_long(error)
+        case errors.InvalidKey():
             return (
-                f"the text is too long: with your name it has {error.size:,} bytes, and a classic"
-                f" client reads {CLASSIC_SEND_BYTES_MAX:,}; send it in parts"
+                f"{DisplayText(error.text)} is not a key; copy it whole, as WHOAMI shows it there."
             )
         case errors.ProfileInUse():
             return _profile_in_use(error)
@@ -239,7 +309,7 @@ def sentence(error: errors.NetChatError) -> str:
             said = f": {DisplayText(error.reason)}" if error.reason else ""
             return (
                 f"The directory at {DisplayText(error.url)} refused with status"
-                f" {error.status}{said}"
+                f" {error.status}{said}{_REFUSED_NEXT.get(error.refusal, '')}"
             )
         case errors.DirectoryUnreachable():
             why = _why(_DIRECTORY_REASONS, error)
@@ -254,10 +324,48 @@ def sentence(error: errors.NetChatError) -> str:
                 f"The disk does not take it: {DisplayText(str(error))};"
                 " check free space and permissions."
             )
-        case errors.NameHeld():
-            return f"A key holds the name {DisplayText(error.name)}; choose another one."
+        case errors.NoKey():
+            name = DisplayText(error.name)
+            return (
+                f"There is no key of {name} for this, because none has come; exchange a message"
+                f" first, or see what is known with: TRUST {name}"
+            )
+        case errors.KeyMismatch():
+            name = DisplayText(error.name)
+            return (
+                f"This is not the number or key of {name}: it belongs to somebody else, or was cut;"
+                " copy it again. If it stays so, somebody is between you: send nothing secret."
+            )
+        case errors.IdentityLocked():
+            why = _why(_LOCKED_REASONS, error)
+            return f"The identity file {DisplayText(error.path)} stays locked: {why}."
+        case errors.IdentityUnreadable():
+            why = _why(_IDENTITY_REASONS, error)
+            return f"The identity file {DisplayText(error.path)} cannot be used: {why}."
+        case errors.BadSignature():
+            return (
+                "A signature does not fit the key that it claims, so what it stands under was not"
+                " used; it was damaged on the way, or forged."
+            )
+        case errors.RemoteError():
+            return (
+                f"What came over the network is not what it has to be ({DisplayText(error.reason)})"
+                " and was not used; ask who sent it to update NetChat."
+            )
         case _:
             return f"Failed: {error.code}."
+
+
+def _too_long(error: errors.TextTooLong) -> str:
+    if error.size_max == CLASSIC_SEND_BYTES_MAX:
+        return (
+            f"the text is too long: with your name it has {error.size:,} bytes, and a classic"
+            f" client reads {error.size_max:,}; send it in parts"
+        )
+    return (
+        f"the text is too long: it has {error.size:,} bytes, and NetChat reads"
+        f" {error.size_max:,}; send it in parts"
+    )
 
 
 def _profile_in_use(error: errors.ProfileInUse) -> str:
@@ -270,6 +378,9 @@ def _profile_in_use(error: errors.ProfileInUse) -> str:
 
 def _why(
     reasons: dict[str, str],
-    error: errors.InvalidAddress | errors.AddressInUse | errors.DirectoryUnreachable,
+    error: errors.InvalidAddress
+    | errors.AddressInUse
+    | errors.DirectoryUnreachable
+    | errors.IdentityError,
 ) -> str:
     return reasons.get(error.reason, str(DisplayText(error.reason)))
