@@ -51,3 +51,10 @@ def test_jitter_is_spread_over_its_range() -> None:
     values = [Clock().jitter() for _ in range(200)]
     assert all(0 <= value < 1 for value in values)
     assert min(values) < 0.5 <= max(values)
+
+
+def test_entropy_is_as_long_as_asked_and_never_the_same() -> None:
+    """Names of outboxes and instances are made of it."""
+    clock = Clock()
+    assert [len(clock.entropy(size)) for size in (0, 8, 32)] == [0, 8, 32]
+    assert clock.entropy(32) != clock.entropy(32)

@@ -2,6 +2,7 @@
 
 import pytest
 
+from netchat.delivery.policy import Deletes, Policy
 from netchat.errors import InvalidAddress
 from netchat.limits import PORT_DEFAULT
 from netchat.model import Name
@@ -53,3 +54,5 @@ def test_a_name_is_all_that_has_to_be_chosen() -> None:
     config = NodeConfig(name=Name("alice"))
     assert (config.directory, config.listen, config.advertise) == (None, None, None)
     assert config.port == PORT_DEFAULT
+    assert not config.allow_classic
+    assert config.policy == Policy(Deletes.HONOUR, None, tells_reading=False)

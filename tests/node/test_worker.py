@@ -3,36 +3,37 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
 import pytest
+from tests.node.fixtures import (
+    BOB,
+    CLASSIC,
+    HERE,
+    LIMIT_S,
+    ME,
+    NOW,
+    OWN,
+    an_id,
+    classic_text,
+    run,
+    send,
+)
 
-from netchat.delivery.effects import Dial, MessageAccepted, MessageArrived, Settle
-from netchat.delivery.inputs import Input, SendRequested, TextArrived, TimerFired
+from netchat.delivery.effects import Dial, Settle
+from netchat.delivery.inputs import Input, TimerFired
+from netchat.delivery.notices import MessagesAccepted, MessagesArrived
 from netchat.errors import StoreUnavailable
 from netchat.limits import BATCH_INPUTS_MAX
-from netchat.model import Address, DisplayText, MessageId, Name
+from netchat.model import DisplayText, Name
 from netchat.node import worker as worker_module
-from netchat.node.pump import Batch, Pump
+from netchat.node.pump import Batch, Owner, Pump
 from netchat.node.worker import Worker
 from netchat.store.database import MEMORY, open_database
 
-LIMIT_S = 30
-BOB = Name("bob")
-HERE = Address("192.0.2.7", 54321)
-NOW = 1_000_000
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a test that hangs for no longer than the limit."""
-
-    async def limited() -> None:
-        async with asyncio.timeout(LIMIT_S):
-            await main()
-
-    asyncio.run(limited())
+OWNER = Owner(ME, OWN.peer_id, allow_classic=True)
 
 
 def timer(number: int) -> TimerFired:
@@ -153,23 +154,22 @@ def test_a_question_sees_everything_submitted_before_it_and_nothing_after() -> N
 def test_a_real_pump_answers_what_was_sent() -> None:
     """The history shows a message as soon as its sender can ask."""
     batches: list[Batch] = []
-    first, second = (MessageId(bytes(15) + bytes([number])) for number in (1, 2))
 
     async def main() -> None:
         with closing(open_database(MEMORY)) as connection:
-            async with working(Pump(connection), batches) as worker:
-                worker.submit(SendRequested(first, BOB, "hi", HERE))
-                worker.submit(TextArrived(second, BOB, DisplayText("hello"), "192.0.2.7"))
-                page = await worker.ask(lambda pump: pump.page(BOB, 0, 10))
-                assert [str(message.text) for message in page] == ["hi", "hello"]
+            async with working(Pump(connection, OWNER), batches) as worker:
+                worker.submit(send(1, found=CLASSIC))
+                worker.submit(classic_text(2))
+                page = await worker.ask(lambda pump: pump.page(BOB, None, 10))
+                assert [str(message.text) for message in page] == ["text 1", "text 2"]
 
     run(main)
     effects = [effect for batch in batches for effect in batch.effects]
     assert effects == [
-        MessageAccepted(first),
-        Dial(first, BOB, HERE),
-        MessageArrived(second, BOB, DisplayText("hello")),
-        Settle(second),
+        MessagesAccepted((an_id(1),)),
+        Dial(an_id(1), BOB, HERE),
+        MessagesArrived(BOB, ((an_id(2), DisplayText("text 2")),), unverified=True),
+        Settle(an_id(2)),
     ]
 
 
@@ -244,7 +244,7 @@ def test_a_worker_that_never_began_is_closed() -> None:
     async def main() -> None:
         with closing(open_database(MEMORY)) as connection:
             connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
-            worker = Worker(Pump(connection), lambda: NOW, pytest.fail)
+            worker = Worker(Pump(connection, OWNER), lambda: NOW, pytest.fail)
             with pytest.raises(StoreUnavailable):
                 worker.start()
             await worker.close()

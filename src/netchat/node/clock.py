@@ -20,10 +20,23 @@ class Clock:
 
     def new_id(self) -> MessageId:
         """Return a UUID of version 7 (RFC 9562 section 5.7): 48 bits of time, 74 random ones."""
-        value = bytearray(self.now_ms().to_bytes(6, "big") + secrets.token_bytes(10))
-        value[6] = value[6] & 0x0F | 0x70
-        value[8] = value[8] & 0x3F | 0x80
-        return MessageId(bytes(value))
+        return self.new_ids(1)[0]
+
+    def new_ids(self, count: int) -> list[MessageId]:
+        """Return as many of them, for as many calls of the system as for one."""
+        at_ms = self.now_ms().to_bytes(6, "big")
+        chance = secrets.token_bytes(10 * count)
+        ids = []
+        for start in range(0, 10 * count, 10):
+            value = bytearray(at_ms + chance[start : start + 10])
+            value[6] = value[6] & 0x0F | 0x70
+            value[8] = value[8] & 0x3F | 0x80
+            ids.append(MessageId(bytes(value)))
+        return ids
+
+    def entropy(self, size: int) -> bytes:
+        """Return bytes that nobody can guess."""
+        return secrets.token_bytes(size)
 
     def jitter(self) -> float:
         """Return a number in [0, 1) that spreads what many nodes would else do at once."""

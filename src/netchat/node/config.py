@@ -1,7 +1,8 @@
 """What a person chose for one run of a node, checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from netchat.delivery.policy import Policy
 from netchat.errors import InvalidAddress
 from netchat.limits import PORT_DEFAULT
 from netchat.model import Address, Name
@@ -28,10 +29,15 @@ class ListenAt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeConfig:
-    """``directory`` None: the one on this machine's ``port``, or host a meeting point there."""
+    """``directory`` None: the one on this machine's ``port``, or host a meeting point there.
+
+    ``allow_classic``: plain text may go to peers that have no key.
+    """
 
     name: Name
     directory: str | None = None
     port: int = PORT_DEFAULT
     listen: ListenAt | None = None
     advertise: Address | None = None
+    allow_classic: bool = False
+    policy: Policy = field(default_factory=Policy)

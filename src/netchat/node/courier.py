@@ -1,4 +1,4 @@
-"""Carries out what the engine wants of the network: locate, dial, hand over, and be woken.
+"""Carries out what the engine wants of classic peers and of time: locate, dial, hand over, wake.
 
 Every order ends in exactly one report to ``submit``; nothing here decides whether to try again.
 """
@@ -12,16 +12,16 @@ from netchat.delivery.effects import Abandon, Dial, HandOver, Locate, SetTimer
 from netchat.delivery.inputs import (
     Connected,
     DialFailed,
+    Found,
     Handed,
     HandOverBroke,
     Input,
-    ItemKind,
     Located,
     LocateFailed,
     TimerFired,
 )
 from netchat.errors import DirectoryError, TextTooLong
-from netchat.model import Address, MessageId, Name
+from netchat.model import Address, ItemKind, MessageId, Name
 from netchat.node.clock import Clock
 from netchat.transport.dialer import Connection, DialError, HandOverError, dial
 from netchat.wire.classic import encode_delete, encode_text
@@ -38,7 +38,7 @@ class Courier:
         tasks: asyncio.TaskGroup,
         clock: Clock,
         submit: Callable[[Input], None],
-        locate: Callable[[Name], Awaitable[Address | None]],
+        locate: Callable[[Name], Awaitable[Found]],
     ) -> None:
         self._own_name = own_name
         self._tasks = tasks
@@ -56,14 +56,14 @@ class Courier:
         """Begin ``order``; never waits."""
         match order:
             case Locate(peer):
-                self._begin(self._locate_peer(peer))
+                self.begin(self._locate_peer(peer))
             case Dial(item_id, peer, address):
                 # An engine that was read back from the store may ask for what is under way.
                 if item_id not in self._busy:
                     self._busy.add(item_id)
-                    self._begin(self._dial(item_id, peer, address))
+                    self.begin(self._dial(item_id, peer, address))
             case HandOver():
-                self._begin(self._hand_over(order, self._connections.pop(order.item_id, None)))
+                self.begin(self._hand_over(order, self._connections.pop(order.item_id, None)))
             case Abandon(item_id):
                 self.abandon(item_id)
             case SetTimer(peer, at_ms):
@@ -97,7 +97,8 @@ class Courier:
         for item_id in list(self._connections):
             self.abandon(item_id)
 
-    def _begin(self, order: "asyncio._CoroutineLike[None]") -> None:
+    def begin(self, order: "asyncio._CoroutineLike[None]") -> None:
+        """Run ``order`` as something that ``rest`` waits for."""
         task = self._tasks.create_task(order)
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
@@ -106,11 +107,11 @@ class Courier:
 
     async def _locate_peer(self, peer: Name) -> None:
         try:
-            address = await self._locate(peer)
+            found = await self._locate(peer)
         except DirectoryError:
             self._submit(LocateFailed(peer, self._clock.jitter()))
         else:
-            self._submit(Located(peer, address, self._clock.jitter()))
+            self._submit(Located(peer, found, self._clock.jitter()))
 
     async def _dial(self, item_id: MessageId, peer: Name, address: Address) -> None:
         try:

@@ -9,58 +9,81 @@ import contextlib
 import sqlite3
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import assert_never
+from dataclasses import dataclass, field, replace
+from typing import get_args
 
+from netchat.delivery import ranges
+from netchat.delivery.checked import Carried, Checked, HeadLoaded
 from netchat.delivery.effects import (
-    Abandon,
-    AskChecked,
+    AskDeposit,
     AskHead,
-    DeleteIgnored,
-    DeleteProgressed,
-    Dial,
+    AskTransmit,
+    CloseLink,
+    Deposit,
     Effect,
-    EraseMessage,
     HandOver,
-    Locate,
-    MessageAccepted,
-    MessageArrived,
-    MessageProgressed,
+    MailSettled,
     Outward,
-    PeerDeleted,
-    PeerPostponed,
-    Question,
-    RemoveItem,
-    SetItemState,
-    SetMessageState,
-    SetTimer,
-    Settle,
-    StoreAddress,
-    StoreChange,
     StoreEffect,
-    StoreItem,
-    StoreOwnMessage,
-    StoreReceivedMessage,
+    Transmit,
 )
 from netchat.delivery.engine import Engine
 from netchat.delivery.inputs import (
-    Answer,
-    Checked,
+    ConfirmArrived,
+    Decision,
     DeleteArrived,
     DeleteRequested,
-    HeadLoaded,
     Identified,
     Input,
-    NewestMessage,
-    Restored,
+    ItemsArrived,
+    LinkClosed,
+    LinkFailed,
+    LinkOpened,
+    Located,
+    LocateFailed,
+    MailArrived,
+    PersonDecided,
+    ReadNoted,
     SendRequested,
     TextArrived,
 )
-from netchat.errors import StoreUnavailable
-from netchat.model import Message, MessageId, MessageState, Name
+from netchat.delivery.notices import DecisionDone, KeyMoved, KeyStopped, MailHeld
+from netchat.delivery.policy import Policy
+from netchat.errors import MalformedFrame, StoreUnavailable
+from netchat.limits import (
+    CLASSIC_SEND_BYTES_MAX,
+    ENVELOPE_BYTES_MAX,
+    ENVELOPE_ITEMS_MAX,
+    FRAME_ITEMS_MAX,
+    HELD_MAX,
+    ORPHANS_MS,
+    PREKEY_GRACE_MS,
+    WINDOW_ITEMS_MAX,
+)
+from netchat.model import Contact, Message, MessageId, MessageState, Name, PeerId, Pin
+from netchat.node.judge import Judge
+from netchat.node.ledger import Ledger
+from netchat.node.trusted import Entrance, Trusted
+from netchat.store.arrivals import Arrivals
 from netchat.store.database import translated_errors
 from netchat.store.history import History
-from netchat.store.outbox import OutboxTable
+from netchat.store.outbox import OutboxTable, size_of
+from netchat.store.peers import Peers
+from netchat.store.secrets import Own
+from netchat.wire.classic import encode_text
+from netchat.wire.mail import decode_mail
+
+_STORE_EFFECTS = get_args(StoreEffect)
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Whose node this is, and what its owner chose."""
+
+    name: Name
+    key: PeerId
+    policy: Policy = field(default_factory=Policy)
+    allow_classic: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +96,14 @@ class Refused:
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """What one ``step_batch`` came to: what to do now, and which inputs the disk did not take."""
+    """What one ``step_batch`` came to: what to do now, and which inputs the disk did not take.
+
+    ``links_lost``: no link that is open is known any more, so all of them have to be closed.
+    """
 
     effects: Sequence[Outward]
     refused: Sequence[Refused] = ()
+    links_lost: bool = False
 
 
 class Pump:
@@ -89,14 +116,30 @@ class Pump:
     def __init__(
         self,
         connection: sqlite3.Connection,
+        owner: Owner,
         commit: Callable[[sqlite3.Connection], None] = sqlite3.Connection.commit,
     ) -> None:
         self._connection = connection
         self._commit = commit
+        self._owner = owner
         self._history = History(connection)
         self._outbox = OutboxTable(connection)
-        self._engine = Engine()
+        self._peers = Peers(connection)
+        self._arrivals = Arrivals(connection)
+        self._own = Own(connection)
+        self._trusted = Trusted(
+            self._peers, owner.name, owner.key, allow_classic=owner.allow_classic
+        )
+        self._judge = Judge(self._history, self._outbox, self._peers, self._arrivals, self._trusted)
+        self._ledger = Ledger(self._history, self._outbox, self._peers, self._arrivals)
+        self._engine = self._new_engine()
         self._is_unread = False
+
+    def _new_engine(self) -> Engine:
+        """Return an engine that knows nothing yet."""
+        around = len(encode_text(self._owner.name, ""))
+        room = CLASSIC_SEND_BYTES_MAX - around
+        return Engine(self._owner.key, self._owner.policy, room)
 
     def start(self, now_ms: int) -> Sequence[Outward]:
         """Take up what an earlier process left behind.
@@ -104,7 +147,13 @@ class Pump:
         Raises:
             StoreUnavailable: the disk refused.
         """
-        return self._in_transaction(now_ms, self._restored(restarted=True))
+
+        def work() -> list[Outward]:
+            self._history.drop_orphans(now_ms - ORPHANS_MS)
+            self._own.erase_prekeys(now_ms - PREKEY_GRACE_MS)
+            return self._restore(now_ms, restarted=True)
+
+        return self._in_transaction(work)
 
     def step_batch(self, now_ms: int, events: Sequence[Input]) -> Batch:
         """Step through ``events`` with one commit for all of them.
@@ -115,35 +164,52 @@ class Pump:
         """
         if not self._is_unread:
             try:
-                return Batch(self._in_transaction(now_ms, events))
+                return Batch(self._in_transaction(lambda: self._run_all(now_ms, events)))
             except StoreUnavailable:
                 self._is_unread = True
+        self._judge.is_repeat = True
         effects: list[Outward] = []
         refused: list[Refused] = []
         for event in events:
             try:
                 effects += self._read_back(now_ms)
-                effects += self._in_transaction(now_ms, (event,))
+                effects += self._in_transaction(lambda event=event: self._run(now_ms, event))  # type: ignore[misc]  # lambda default
             except StoreUnavailable as error:
                 self._is_unread = True
-                if self._is_stored(event):
-                    effects += self._run(now_ms, event)
-                else:
+                stored = self._if_stored(now_ms, event)
+                if stored is None:
                     refused.append(Refused(event, error))
+                else:
+                    effects += stored
         # Now if it goes: what an input unsaid left on disk may be all there is to come for a while.
         with contextlib.suppress(StoreUnavailable):
             effects += self._read_back(now_ms)
-        return Batch(effects, refused)
+        self._judge.is_repeat = False
+        return Batch(effects, refused, links_lost=True)
 
-    def _is_stored(self, event: Input) -> bool:
-        """Tell whether an event reached the disk after all; to refuse it then would be a lie."""
-        try:
-            with translated_errors():
-                return isinstance(event, Identified) and self._seen(event)
-        except StoreUnavailable:
-            return False
+    def _if_stored(self, now_ms: int, event: Input) -> list[Outward] | None:
+        """Return what follows from an event that reached the disk after all; to refuse it then
+        would be a lie. None when it did not."""
+        with contextlib.suppress(StoreUnavailable), translated_errors():
+            if isinstance(event, Identified) and self._seen(event):
+                return self._run(now_ms, event)
+        return None
 
-    def page(self, peer: Name, after: int, limit: int) -> Sequence[Message]:
+    def _seen(self, event: Identified) -> bool:
+        match event:
+            case SendRequested():
+                ids = [message.message_id for message in event.messages]
+                return len(self._history.seen(None, ids)) == len(ids)
+            case DeleteRequested() | ReadNoted():
+                return bool(self._history.seen(None, [event.change_id]))
+            case TextArrived() | DeleteArrived():
+                return bool(self._history.seen(None, [event.arrival_id]))
+
+    # --- questions of the node -------------------------------------------------------------------
+
+    def page(
+        self, peer: Contact, after: tuple[int, MessageId] | None, limit: int
+    ) -> Sequence[Message]:
         """Read a page of a conversation (``History.page``)."""
         with translated_errors():
             return self._history.page(peer, after, limit)
@@ -151,137 +217,259 @@ class Pump:
     def waiting(self) -> Sequence[Name]:
         """Read for whom something still waits here."""
         with translated_errors():
-            return [item.peer for item in self._outbox.heads()]
+            return [entry.peer for entry in self._outbox.heads()]
 
     def state(self, message_id: MessageId) -> tuple[MessageState, str | None] | None:
         """Read what became of a message of ours (``History.state``)."""
         with translated_errors():
             return self._history.state(message_id)
 
-    def knows(self, peer: Name) -> bool:
-        """Tell whether there was ever anything between us and ``peer``."""
+    def newest_from(self, peer: Name) -> int:
+        """Read up to where a keyed peer has written (``History.newest_from``)."""
         with translated_errors():
-            return self._history.has_peer(peer)
+            return self._history.newest_from(peer)
+
+    def pin(self, name: Name) -> Pin:
+        with translated_errors():
+            return self._trusted.pin(name)
+
+    def pins(self) -> Sequence[Pin]:
+        with translated_errors():
+            return self._trusted.pins()
+
+    def own(self) -> Own:
+        """Return the table of own entries and prekeys, for use with ``keep``."""
+        return self._own
+
+    def keep(self, work: Callable[[Own], None]) -> None:
+        """Change own entries, in a transaction of their own. Raises StoreUnavailable."""
+
+        def done() -> list[Outward]:
+            work(self._own)
+            return []
+
+        self._in_transaction(done)
 
     # --- transactions ----------------------------------------------------------------------------
 
-    def _in_transaction(self, now_ms: int, events: Sequence[Input]) -> list[Outward]:
+    def _in_transaction(self, work: Callable[[], list[Outward]]) -> list[Outward]:
         with translated_errors():
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
-                outward = [effect for event in events for effect in self._run(now_ms, event)]
+                outward = work()
                 self._commit(self._connection)
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.rollback()
+                self._trusted.forget_all()
                 raise
         return outward
 
     def _read_back(self, now_ms: int) -> list[Outward]:
         """Make the engine what the store says, if it may be something else.
 
+        The links are not in the store: whoever acts closes them all, and their lanes begin anew.
+
         Raises:
             StoreUnavailable: not even reading goes; the engine must not be asked anything.
         """
         if not self._is_unread:
             return []
-        restored = self._restored(restarted=False)
-        self._engine = Engine()
-        self._is_unread = False
-        return [effect for event in restored for effect in self._run(now_ms, event)]
-
-    def _restored(self, *, restarted: bool) -> list[Input]:
+        self._trusted.forget_all()
+        self._judge.links.clear()
+        self._engine = self._new_engine()
         with translated_errors():
-            return [
-                Restored(item.peer, item, self._history.last_seen_at(item.peer), restarted)
-                for item in self._outbox.heads()
-            ]
+            outward = self._restore(now_ms, restarted=False)
+        self._is_unread = False
+        return outward
+
+    def _restore(self, now_ms: int, *, restarted: bool) -> list[Outward]:
+        outward: list[Outward] = []
+        for event in self._judge.restored(restarted=restarted):
+            outward += self._stepped(now_ms, event)
+        return outward + list(self._trusted.take_notices())
 
     # --- one input -------------------------------------------------------------------------------
 
-    def _run(self, now_ms: int, event: Input) -> list[Outward]:
-        """Step until the engine has no more questions; the queue keeps its effects in order."""
+    def _run_all(self, now_ms: int, events: Sequence[Input]) -> list[Outward]:
         outward: list[Outward] = []
-        waiting: deque[Effect] = deque(self._engine.step(now_ms, event))
+        for event in events:
+            outward += self._run(now_ms, event)
+        return outward
+
+    def _run(self, now_ms: int, event: Input) -> list[Outward]:
+        """Judge one input and step; what a person has to be told about keys comes first."""
+        match event:
+            case LinkOpened():
+                return self._open(now_ms, event)
+            case MailArrived():
+                return self._receive(now_ms, event)
+            case PersonDecided():
+                return self._decide(now_ms, event)
+            case _:
+                checked = self._checked(now_ms, event)
+                told = self._told(now_ms)
+                return told if checked is None else told + self._stepped(now_ms, checked)
+
+    def _told(self, now_ms: int) -> list[Outward]:
+        """Return what trust has to tell; a name that stands still or moved has its links cut."""
+        outward: list[Outward] = []
+        for notice in self._trusted.take_notices():
+            outward.append(notice)
+            if isinstance(notice, KeyStopped | KeyMoved):
+                outward += self._cut(now_ms, notice.peer, "key-changed")
+        return outward
+
+    def _cut(self, now_ms: int, peer: Name, code: str) -> list[Outward]:
+        """End the links of a name whose key may not speak under it now, before anything goes."""
+        pin = self._trusted.pin(peer)
+        outward: list[Outward] = []
+        for link, (name, key, _) in list(self._judge.links.items()):
+            if name == peer and (key != pin.key or pin.pending is not None):
+                del self._judge.links[link]
+                closed = LinkClosed(link, code, jitter=0.5)
+                outward += [CloseLink(link, code), *self._stepped(now_ms, closed)]
+        return outward
+
+    def _checked(self, now_ms: int, event: Input) -> Checked | None:
+        judge = self._judge
+        match event:
+            case SendRequested():
+                return judge.send(event)
+            case DeleteRequested():
+                return judge.delete(event)
+            case ReadNoted():
+                return judge.read(event)
+            case TextArrived() | DeleteArrived():
+                return judge.arrival(event)
+            case Located() | LocateFailed():
+                return judge.located(now_ms, event)
+            case ItemsArrived():
+                return judge.items(event)
+            case ConfirmArrived():
+                return judge.confirmed(event)
+            case LinkClosed():
+                judge.links.pop(event.link, None)
+                return event
+            case LinkOpened() | MailArrived() | PersonDecided():
+                raise AssertionError("these have ways of their own")
+            case _:
+                return event
+
+    def _open(self, now_ms: int, event: LinkOpened) -> list[Outward]:
+        admission = self._trusted.admit(event)
+        told = self._told(now_ms)
+        if admission.entrance is not Entrance.OPEN:
+            failed = LinkFailed(event.record.record.name, admission.code, jitter=0.5)
+            closed = CloseLink(event.link, admission.code)
+            return [*told, closed, *self._stepped(now_ms, failed)]
+        return told + self._stepped(now_ms, self._judge.admitted(event))
+
+    def _receive(self, now_ms: int, event: MailArrived) -> list[Outward]:
+        entrance = self._trusted.receive(event).entrance
+        told = self._told(now_ms)
+        if entrance is Entrance.CLOSED:
+            return [*told, MailSettled(event.mail)]
+        if entrance is Entrance.HELD:
+            if self._arrivals.held_count() >= HELD_MAX:
+                return told  # it stays in the mailbox as long as that keeps it
+            self._arrivals.hold(event.name, event.sender, event.body, now_ms)
+            return [*told, MailSettled(event.mail), MailHeld(event.name, len(event.items))]
+        told += self._stepped(now_ms, self._judge.confirm(event.name, event.confirms))
+        return told + self._stepped(now_ms, self._judge.mail(event))
+
+    def _decide(self, now_ms: int, event: PersonDecided) -> list[Outward]:
+        """Put a decision into effect, and what it sets free with it."""
+        refused = self._trusted.decide(event.peer, event.decision, event.key)
+        outward: list[Outward] = [DecisionDone(event.request, event.peer, refused)]
+        if refused is not None:
+            return outward
+        if event.decision is Decision.FORGET:
+            outward += self._ledger.fail_all(now_ms, event.peer)
+            self._arrivals.take_held(event.peer, None)
+            outward += self._cut(now_ms, event.peer, "forgotten")
+        holder = self._trusted.pin(event.peer).key
+        if event.decision in (Decision.ACCEPT, Decision.REFUSE):
+            assert holder is not None
+            for body in self._arrivals.take_held(event.peer, holder):
+                with contextlib.suppress(MalformedFrame):  # it was read before it was kept
+                    outward += self._stepped(now_ms, self._released(event.peer, holder, body))
+        waiting: deque[Effect] = deque(self._engine.decided(event.peer))
+        return outward + self._drained(now_ms, waiting)
+
+    def _released(self, peer: Name, sender: PeerId, body: bytes) -> Checked:
+        mail = decode_mail(body)
+        event = MailArrived(-1, sender, peer, mail.stream, mail.base, mail.items, mail.confirms)
+        return replace(self._judge.mail(event), mail=None)
+
+    # --- the engine ------------------------------------------------------------------------------
+
+    def _stepped(self, now_ms: int, event: Checked) -> list[Outward]:
+        return self._drained(now_ms, deque(self._engine.step(now_ms, event)))
+
+    def _drained(self, now_ms: int, waiting: deque[Effect]) -> list[Outward]:
+        """Go through effects until the engine has no more questions; their order stays."""
+        outward: list[Outward] = []
         while waiting:
             effect = waiting.popleft()
             match effect:
-                case AskChecked() | AskHead():
-                    answer = self._answer(effect)
-                    waiting.extendleft(reversed(self._engine.step(now_ms, answer)))
+                case AskHead(peer):
+                    answer = HeadLoaded(
+                        peer,
+                        self._outbox.head(peer),
+                        self._peers.last_seen_at(peer),
+                        self._trusted.standing(peer),
+                    )
+                    waiting.extendleft(reversed(self._engine.answer(now_ms, answer)))
+                case AskTransmit():
+                    carried = self._transmit(effect, outward)
+                    waiting.extendleft(reversed(self._engine.answer(now_ms, carried)))
+                case AskDeposit(peer):
+                    carried = self._deposit(now_ms, peer, outward)
+                    more = self._engine.answer(now_ms, carried, by_mail=True)
+                    waiting.extendleft(reversed(more))
                 case HandOver():
-                    outward.append(replace(effect, text=self._outbox.text(effect.item_id)))
-                case (
-                    Locate()
-                    | Dial()
-                    | Abandon()
-                    | SetTimer()
-                    | Settle()
-                    | MessageArrived()
-                    | MessageAccepted()
-                    | PeerPostponed()
-                    | MessageProgressed()
-                    | DeleteProgressed()
-                    | PeerDeleted()
-                    | DeleteIgnored()
-                ):
-                    outward.append(effect)
+                    text = self._outbox.text(effect.peer, effect.seq)
+                    outward.append(replace(effect, text=text))
+                case _ if isinstance(effect, _STORE_EFFECTS):
+                    outward += self._ledger.apply(now_ms, effect)
                 case _:
-                    self._apply(now_ms, effect)
+                    outward.append(effect)  # type: ignore[arg-type]  # what is left
         return outward
 
-    def _answer(self, question: Question) -> Answer:
-        match question:
-            case AskHead(peer):
-                return HeadLoaded(peer, self._outbox.head(peer), self._history.last_seen_at(peer))
-            case AskChecked(request):
-                return Checked(request, self._seen(request), self._newest(request))
-            case _ as never:
-                assert_never(never)
+    def _transmit(self, ask: AskTransmit, outward: list[Outward]) -> Carried:
+        """Bring items from the store to a link, and what is owed along with them."""
+        confirms = self._outbox.owed(ask.peer, WINDOW_ITEMS_MAX) if ask.owed else ()
+        if confirms:
+            self._outbox.drop_owed(ask.peer, [item_id for item_id, _ in confirms])
+        items = (
+            self._outbox.items(ask.peer, ask.after, ask.items_max, ask.bytes_max)
+            if ask.items_max
+            else ()
+        )
+        if items or confirms:
+            base = self._outbox.base(ask.peer) or 1
+            outward.append(Transmit(ask.link, base, tuple(items), tuple(confirms)))
+        numbers = ranges.of(item.seq for item in items)
+        return Carried(ask.peer, numbers, size_of(items), len(confirms))
 
-    def _seen(self, request: Identified) -> bool:
-        match request:
-            case SendRequested():
-                return self._history.has_seen(request.message_id)
-            case DeleteRequested():
-                return self._history.has_seen(request.change_id)
-            case TextArrived() | DeleteArrived():
-                return self._history.has_seen(request.arrival_id)
-            case _ as never:
-                assert_never(never)
-
-    def _newest(self, request: Identified) -> NewestMessage | None:
-        match request:
-            case DeleteRequested():
-                return self._history.newest(request.peer, outgoing=True)
-            case DeleteArrived():
-                return self._history.newest(request.sender, outgoing=False)
-            case SendRequested() | TextArrived():
-                return None
-            case _ as never:
-                assert_never(never)
-
-    def _apply(self, now_ms: int, effect: StoreEffect) -> None:
-        match effect:
-            case StoreOwnMessage():
-                self._history.add_own(effect.message_id, effect.peer, effect.text, now_ms)
-            case StoreReceivedMessage():
-                self._history.add_received(
-                    effect.message_id, effect.peer, effect.text, effect.source, now_ms
-                )
-            case SetMessageState():
-                self._history.set_state(effect.message_id, effect.state, effect.reason)
-            case EraseMessage():
-                self._history.erase(effect.message_id, now_ms)
-            case StoreChange():
-                self._history.add_change(effect.change_id, effect.peer, effect.target, now_ms)
-            case StoreItem():
-                self._outbox.add(effect.item, effect.text)
-            case SetItemState():
-                self._outbox.set_state(effect.item_id, effect.state)
-            case RemoveItem():
-                self._outbox.remove(effect.item_id)
-            case StoreAddress():
-                self._history.set_address(effect.peer, effect.address, now_ms)
-            case _ as never:
-                assert_never(never)
+    def _deposit(self, now_ms: int, peer: Name, outward: list[Outward]) -> Carried:
+        """Bring items from the store to an envelope, and what is owed along with them."""
+        pin = self._trusted.pin(peer)
+        confirms = self._outbox.owed(peer, FRAME_ITEMS_MAX)
+        items = self._outbox.unstored(peer, now_ms, ENVELOPE_ITEMS_MAX, ENVELOPE_BYTES_MAX // 6)
+        may = pin.key is not None and pin.pending is None
+        if not may or pin.record is None or not (items or confirms):
+            return Carried(peer, (), 0)
+        assert pin.key is not None
+        outward.append(
+            Deposit(
+                peer,
+                pin.key,
+                pin.record.record.prekey,
+                self._outbox.base(peer) or self._peers.numbers(peer)[0] + 1,
+                tuple(items),
+                tuple(confirms),
+            )
+        )
+        return Carried(peer, ranges.of(item.seq for item in items), size_of(items), len(confirms))

@@ -13,6 +13,7 @@ from ipaddress import ip_address
 from typing import Protocol, TypeVar
 
 from netchat.api import DirectoryLost, Event, NameMoved, Registered
+from netchat.delivery.inputs import Found
 from netchat.directory.client import DirectoryClient
 from netchat.errors import (
     AddressInUse,
@@ -25,12 +26,11 @@ from netchat.limits import (
     HEARTBEAT_LOCAL_S,
     HEARTBEAT_REMOTE_S,
     HOST_TRIES_MAX,
-    LEASE_S,
     PROBE_TIMEOUT_S,
     SILENT_TRIES_MAX,
 )
-from netchat.model import Address, Name
-from netchat.wire.directory import LeaseAction, LeaseWish
+from netchat.model import Address, Name, SignedRecord
+from netchat.node.introduction import Introduction
 
 T = TypeVar("T")
 
@@ -56,8 +56,9 @@ def is_loopback(host: str) -> bool:
 class Rendezvous:
     """The directory in use.
 
-    ``advertised`` says where we are now, ``tell`` gets events, ``jitter`` spreads what many do at
-    once.
+    ``introduction`` is what we say about ourselves, ``advertised`` where we are now. ``tell`` gets
+    events, ``jitter`` spreads what many do at once, and ``changed`` hears when we are registered at
+    another directory than before.
     """
 
     def __init__(
@@ -66,11 +67,15 @@ class Rendezvous:
         url: str | None,
         port: int,
         host_meeting_point: HostMeetingPoint,
+        introduction: Introduction,
         advertised: Callable[[], Awaitable[Address]],
         tell: Callable[[Event], None],
         jitter: Callable[[], float],
+        changed: Callable[[], None],
     ) -> None:
         self._name = name
+        self._introduction = introduction
+        self._changed = changed
         self._url = url
         self._port = port
         self._host_meeting_point = host_meeting_point
@@ -81,6 +86,8 @@ class Rendezvous:
         self._meeting_point: MeetingPoint | None = None
         self._searching = asyncio.Lock()
         self._address: Address | None = None
+        self._claimed: SignedRecord | None = None
+        self._mailboxes = False
         self._wanted = False
         self._registered = False
         self._lost = False
@@ -141,6 +148,8 @@ class Rendezvous:
         if self._client is not None:
             await self._client.close()
         self._client = client
+        self._claimed = None
+        self._mailboxes = False
 
     async def _recover(self, lost: DirectoryClient) -> None:
         """Find what comes after ``lost`` and register there, or leave it to a later beat.
@@ -165,11 +174,6 @@ class Rendezvous:
             self._lost = True
             self._tell(DirectoryLost(lost.url))
 
-    async def _come_back(self) -> None:
-        """Register where we were before, or for the first time."""
-        if self._wanted:
-            await self._enter(LeaseAction.KEEP if self._registered else LeaseAction.TAKE)
-
     # --- being registered ------------------------------------------------------------------------
 
     async def register(self) -> None:
@@ -181,7 +185,7 @@ class Rendezvous:
         """
         self._wanted = True
         try:
-            await self._enter(LeaseAction.TAKE)
+            await self._enter()
         except (DirectoryRefused, InvalidAddress):
             self._wanted = False
             raise
@@ -189,18 +193,61 @@ class Rendezvous:
             self._lost = True
             raise
 
-    async def _enter(self, action: LeaseAction) -> None:
+    async def _come_back(self) -> None:
+        """Register where we were before, or for the first time."""
+        if self._wanted:
+            await self._enter()
+
+    async def _enter(self) -> None:
+        """Be registered: with a signed record where the directory knows such, else as classic
+        clients are."""
+        client = self.client
         address = Address.parse_reachable(str(await self._advertised()))
-        if address != self._address:
-            action = LeaseAction.TAKE  # this machine is somewhere else now
-        await self.client.register(self._name, address, LeaseWish(action, LEASE_S))
+        about = await client.about()
+        if about is None:
+            await client.register(self._name, address)
+        else:
+            signed = await self._introduction.renew((address,), mailboxes=about.mailboxes)
+            await self._claim_or_keep(client, signed)
+            self._mailboxes = about.mailboxes
         self._address = address
         if self._lost or not self._registered:
             hosted = self._meeting_point is not None
             again = self._registered
-            self._tell(Registered(self.client.url, str(address), hosted, again))
+            self._tell(Registered(client.url, str(address), hosted, again))
+            self._changed()
         self._lost = False
         self._registered = True
+
+    async def _claim_or_keep(self, client: DirectoryClient, signed: SignedRecord) -> None:
+        """Claim with a record that is new to this directory, else only prolong the lease."""
+        identity = self._introduction.identity
+        if self._claimed is signed:
+            try:
+                await client.keep(identity, self._name, signed.record.seq)
+            except DirectoryRefused as refusal:
+                if refusal.refusal != "no-such-record":
+                    raise
+            else:
+                return
+        try:
+            await client.claim(identity, signed)
+        except DirectoryRefused as refusal:
+            if refusal.refusal != "stale":
+                raise
+            signed = await self._renumbered(client, signed)
+            await client.claim(identity, signed)
+        self._claimed = signed
+
+    async def _renumbered(self, client: DirectoryClient, signed: SignedRecord) -> SignedRecord:
+        """This key was here with a higher number: from another computer, or before its clock went
+        back."""
+        there = await client.record(self._name)
+        above = 0 if there is None else there.record.seq
+        addresses = signed.record.addresses
+        return await self._introduction.renew(
+            addresses, mailboxes=bool(signed.record.prekey), above=above
+        )
 
     async def stay(self) -> None:
         """Keep the registration alive; cancel it to end it."""
@@ -227,12 +274,11 @@ class Rendezvous:
             await self._recover(client)
 
     async def leave(self) -> None:
-        """End the registration. Asking goes on working until ``close``."""
-        if self._wanted and self._registered and self.client.is_netchat:
-            assert self._address is not None
+        """End the registration; the name stays claimed. Asking goes on working until ``close``."""
+        if self._wanted and self._claimed is not None:
             self._wanted = False
             with contextlib.suppress(DirectoryError):  # it forgets us when the lease ends
-                await self.client.register(self._name, self._address, LeaseWish(LeaseAction.END))
+                await self.client.leave(self._introduction.identity, self._name)
 
     async def close(self) -> None:
         """Let go of the directory, and end the meeting point if it is ours."""
@@ -250,9 +296,18 @@ class Rendezvous:
         entries = await self._ask(lambda client: client.list())
         return [name for name, _ in entries]
 
-    async def locate(self, name: Name) -> Address | None:
-        """Return where ``name`` is, None when nobody has that name. Raises DirectoryError."""
-        return await self._ask(lambda client: client.lookup(name))
+    async def locate(self, name: Name) -> Found:
+        """Return what the directory says of ``name``. Raises DirectoryError."""
+        return await self._ask(lambda client: _find(client, name))
+
+    async def record(self, name: Name) -> SignedRecord | None:
+        """Return the signed record of ``name``, None when there is none. Raises DirectoryError."""
+        return (await self.locate(name)).record
+
+    @property
+    def mail_client(self) -> DirectoryClient | None:
+        """The directory in use, when we are registered there and it has mailboxes."""
+        return self._client if self._mailboxes and not self._closed else None
 
     async def _ask(self, question: Callable[[DirectoryClient], Awaitable[T]]) -> T:
         """Ask the directory; when it is gone, ask the one that comes after it, once."""
@@ -270,3 +325,12 @@ class Rendezvous:
         if self._closed:
             raise DirectoryUnreachable(self.client.url, "no-connection")
         return self.client
+
+
+async def _find(client: DirectoryClient, name: Name) -> Found:
+    """Ask for a signed record, and for a classic entry where there is none."""
+    if await client.about() is not None:
+        listed = await client.find(name)
+        if listed is not None:
+            return Found(listed.signed, None, listed.is_present)
+    return Found(None, await client.lookup(name))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final
 
 from netchat.errors import StoreNewer, StoreUnavailable
-from netchat.limits import BUSY_TIMEOUT_MS
+from netchat.limits import BUSY_TIMEOUT_MS, CHECKPOINT_PAGES
 
 APPLICATION_ID: Final = 0x4E434831  # "NCH1" in the header of every history file
 MEMORY: Final = ":memory:"
@@ -71,6 +71,7 @@ def _checked_version(connection: sqlite3.Connection, scripts: Sequence[str], pat
 
 def _configure(connection: sqlite3.Connection) -> None:
     connection.execute("PRAGMA journal_mode = WAL")
+    connection.execute(f"PRAGMA wal_autocheckpoint = {CHECKPOINT_PAGES}")
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
     connection.execute("PRAGMA secure_delete = ON")

@@ -1,20 +1,31 @@
-"""The outbox on disk: what still has to reach a peer, oldest first."""
+"""The outbox on disk: what still has to reach a peer, by its number; and what we owe to peers."""
 
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from netchat.delivery.inputs import Item, ItemKind, ItemState
-from netchat.model import MessageId, MessageState, Name
+from netchat.delivery.checked import Entry
+from netchat.delivery.effects import OwnRow
+from netchat.delivery.inputs import ItemState
+from netchat.model import (
+    DisplayText,
+    Item,
+    ItemKind,
+    MessageId,
+    MessageState,
+    Name,
+)
 
-_SELECT = (
-    "SELECT item_id, shown, kind, outbox.state, expires_ms, target.state, own.deleted_ms"
-    " FROM outbox JOIN peer ON name_key = outbox.peer"
-    " LEFT JOIN change ON change_id = item_id"
-    " LEFT JOIN message AS target ON target.message_id = change.target"
-    " LEFT JOIN message AS own ON own.message_id = item_id"
+_ENTRY = (
+    "SELECT item_id, shown, outbox.seq, kind, outbox.state, expires_ms, target.state,"
+    " own.deleted_ms, length(CAST(outbox.text AS BLOB)) FROM outbox"
+    " JOIN peer ON name_key = outbox.peer"
+    " LEFT JOIN message AS target ON target.sender = x'' AND target.message_id = outbox.target"
+    " LEFT JOIN message AS own ON own.sender = x'' AND own.message_id = item_id"
 )
 """Items with their peer as it is written, the state of the message that a delete means, and
 whether the message of a text is deleted here."""
+_ITEM = "seq, kind, item_id, hlc, text, target"
+_KINDS = {kind.value: kind for kind in ItemKind}
 
 
 class OutboxTable:
@@ -23,59 +34,206 @@ class OutboxTable:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
 
-    def add(self, item: Item, text: str | None) -> None:
-        """Append an item; its peer is already known to the history."""
+    # --- writing ---------------------------------------------------------------------------------
+
+    def add_own(self, peer: Name, rows: Iterable[OwnRow], expires_ms: int) -> None:
+        """Append messages; their peer is already known."""
+        self._connection.executemany(
+            "INSERT INTO outbox (peer, seq, item_id, kind, state, hlc, text, expires_ms)"
+            " VALUES (?, ?, ?, 'text', 'queued', ?, ?, ?)",
+            [
+                (peer.key, row.seq, row.message_id.value, row.hlc, row.text, expires_ms)
+                for row in rows
+            ],
+        )
+
+    def add(self, peer: Name, item: Item, expires_ms: int) -> None:
+        """Append something that is no message."""
+        target = None if item.target is None else item.target.value
         self._connection.execute(
-            "INSERT INTO outbox (item_id, peer, kind, state, text, expires_ms)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
+            "INSERT INTO outbox (peer, seq, item_id, kind, state, hlc, target, expires_ms)"
+            " VALUES (?, ?, ?, ?, 'queued', ?, ?, ?)",
             (
+                peer.key,
+                item.seq,
                 item.item_id.value,
-                item.peer.key,
                 item.kind.value,
-                item.state.value,
-                text,
-                item.expires_ms,
+                item.hlc,
+                target,
+                expires_ms,
             ),
         )
 
-    def set_state(self, item_id: MessageId, state: ItemState) -> None:
+    def set_state(self, peer: Name, seq: int, state: ItemState) -> None:
         self._connection.execute(
-            "UPDATE outbox SET state = ? WHERE item_id = ?", (state.value, item_id.value)
+            "UPDATE outbox SET state = ? WHERE peer = ? AND seq = ?", (state.value, peer.key, seq)
         )
 
-    def remove(self, item_id: MessageId) -> None:
-        self._connection.execute("DELETE FROM outbox WHERE item_id = ?", (item_id.value,))
+    def void(self, peer: Name, seq: int) -> None:
+        """Leave nothing of an item but its number."""
+        self._connection.execute(
+            "UPDATE outbox SET kind = 'void', text = NULL, target = NULL"
+            " WHERE peer = ? AND seq = ?",
+            (peer.key, seq),
+        )
 
-    def text(self, item_id: MessageId) -> str | None:
+    def remove(self, peer: Name, seq: int) -> None:
+        self._connection.execute("DELETE FROM outbox WHERE peer = ? AND seq = ?", (peer.key, seq))
+
+    def take(self, peer: Name, first: int, last: int) -> Sequence[tuple[int, ItemKind, MessageId]]:
+        """Remove the items of one range; return the number, kind and id of each."""
+        rows = self._connection.execute(
+            "DELETE FROM outbox WHERE peer = ? AND seq BETWEEN ? AND ?"
+            " RETURNING seq, kind, item_id",
+            (peer.key, first, last),
+        ).fetchall()
+        return [(seq, _KINDS[kind], MessageId(item_id)) for seq, kind, item_id in rows]
+
+    def store(self, peer: Name, first: int, last: int, until_ms: int) -> Sequence[MessageId]:
+        """Note that a range lies in the mailbox; return the messages among it."""
+        self._connection.execute(
+            "UPDATE outbox SET state = 'stored', stored_until_ms = ?"
+            " WHERE peer = ? AND seq BETWEEN ? AND ?",
+            (until_ms, peer.key, first, last),
+        )
+        rows = self._connection.execute(
+            "SELECT item_id FROM outbox WHERE peer = ? AND seq BETWEEN ? AND ? AND kind = 'text'",
+            (peer.key, first, last),
+        ).fetchall()
+        return [MessageId(row[0]) for row in rows]
+
+    def take_expired(self, peer: Name, now_ms: int) -> Sequence[tuple[int, ItemKind, MessageId]]:
+        """Remove what is past its time, and is not just being handed over."""
+        rows = self._connection.execute(
+            "DELETE FROM outbox WHERE peer = ? AND expires_ms <= ? AND state <> 'handing'"
+            " RETURNING seq, kind, item_id",
+            (peer.key, now_ms),
+        ).fetchall()
+        return [(seq, ItemKind(kind), MessageId(item_id)) for seq, kind, item_id in rows]
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def text(self, peer: Name, seq: int) -> str | None:
         row = self._connection.execute(
-            "SELECT text FROM outbox WHERE item_id = ?", (item_id.value,)
+            "SELECT text FROM outbox WHERE peer = ? AND seq = ?", (peer.key, seq)
         ).fetchone()
         return row[0] if row else None
 
-    def head(self, peer: Name) -> Item | None:
+    def base(self, peer: Name) -> int | None:
+        """Return the lowest number that still waits, None when nothing does."""
+        row = self._connection.execute(
+            "SELECT min(seq) FROM outbox WHERE peer = ?", (peer.key,)
+        ).fetchone()
+        found: int | None = row[0]
+        return found
+
+    def items(self, peer: Name, after: int, items_max: int, bytes_max: int) -> Sequence[Item]:
+        """Return what waits behind number ``after``, in order; one item at least, if there is."""
+        rows = self._connection.execute(
+            f"SELECT {_ITEM} FROM outbox WHERE peer = ? AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 (constant)
+            (peer.key, after, items_max),
+        )
+        return _bounded(rows, bytes_max)
+
+    def unstored(self, peer: Name, now_ms: int, items_max: int, bytes_max: int) -> Sequence[Item]:
+        """Return what lies in no mailbox, or only until now."""
+        rows = self._connection.execute(
+            f"SELECT {_ITEM} FROM outbox WHERE peer = ? AND (state = 'queued'"  # noqa: S608 (constant)
+            " OR (state = 'stored' AND stored_until_ms <= ?)) ORDER BY seq LIMIT ?",
+            (peer.key, now_ms, items_max),
+        )
+        return _bounded(rows, bytes_max)
+
+    def numbers_of(self, peer: Name, ids: Sequence[MessageId]) -> Sequence[tuple[int, MessageId]]:
+        """Return the numbers, in order, under which these items still wait for ``peer``."""
+        marks = ",".join("?" * len(ids))
+        rows = self._connection.execute(
+            f"SELECT seq, item_id FROM outbox WHERE peer = ? AND item_id IN ({marks})"  # noqa: S608 (only question marks)
+            " ORDER BY seq",
+            (peer.key, *(one.value for one in ids)),
+        ).fetchall()
+        return [(seq, MessageId(item_id)) for seq, item_id in rows]
+
+    def head(self, peer: Name) -> Entry | None:
         """Return the oldest item for ``peer``."""
         row = self._connection.execute(
-            f"{_SELECT} WHERE outbox.peer = ? ORDER BY outbox.position LIMIT 1", (peer.key,)
+            f"{_ENTRY} WHERE outbox.peer = ? ORDER BY outbox.seq LIMIT 1", (peer.key,)
         ).fetchone()
-        return _item(row) if row else None
+        return _entry(row) if row else None
 
-    def heads(self) -> Sequence[Item]:
+    def heads(self) -> Sequence[Entry]:
         """Return the oldest item of each peer that has one."""
         rows = self._connection.execute(
-            f"{_SELECT} WHERE outbox.position IN (SELECT min(position) FROM outbox GROUP BY peer)"  # noqa: S608 (constant)
-            " ORDER BY outbox.position"
+            f"{_ENTRY} WHERE (outbox.peer, outbox.seq) IN"  # noqa: S608 (constant)
+            " (SELECT peer, min(seq) FROM outbox GROUP BY peer) ORDER BY outbox.peer"
         ).fetchall()
-        return [_item(row) for row in rows]
+        return [_entry(row) for row in rows]
+
+    # --- debts -----------------------------------------------------------------------------------
+
+    def owe(self, peer: Name, results: Iterable[tuple[MessageId, str]]) -> None:
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO owed VALUES (?, ?, ?)",
+            [(peer.key, item_id.value, result) for item_id, result in results],
+        )
+
+    def owed(self, peer: Name, limit: int) -> Sequence[tuple[MessageId, str]]:
+        rows = self._connection.execute(
+            "SELECT item_id, result FROM owed WHERE peer = ? LIMIT ?", (peer.key, limit)
+        ).fetchall()
+        return [(MessageId(item_id), result) for item_id, result in rows]
+
+    def drop_owed(self, peer: Name, ids: Iterable[MessageId]) -> None:
+        self._connection.executemany(
+            "DELETE FROM owed WHERE peer = ? AND item_id = ?",
+            [(peer.key, item_id.value) for item_id in ids],
+        )
+
+    def debtors(self) -> Sequence[Name]:
+        """Return to whom something is owed."""
+        rows = self._connection.execute(
+            "SELECT DISTINCT shown FROM owed JOIN peer ON name_key = owed.peer"
+        ).fetchall()
+        return [Name(row[0]) for row in rows]
 
 
-def _item(row: tuple[bytes, str, str, str, int, str | None, int | None]) -> Item:
-    item_id, shown, kind, state, expires_ms, target_state, deleted_ms = row
-    return Item(
+def _bounded(
+    rows: Iterable[tuple[int, str, bytes, int, str | None, bytes | None]], bytes_max: int
+) -> Sequence[Item]:
+    items: list[Item] = []
+    size = 0
+    for seq, kind, item_id, hlc, text, target in rows:
+        size += 64 if text is None else 64 + len(text)
+        if items and size > bytes_max:
+            break
+        items.append(
+            Item(
+                seq,
+                _KINDS[kind],
+                MessageId(item_id),
+                hlc,
+                None if text is None else DisplayText(text),
+                None if target is None else MessageId(target),
+            )
+        )
+    return items
+
+
+def _entry(row: tuple[bytes, str, int, str, str, int, str | None, int | None, int | None]) -> Entry:
+    item_id, shown, seq, kind, state, expires_ms, target_state, deleted_ms, text_bytes = row
+    return Entry(
         MessageId(item_id),
         Name(shown),
+        seq,
         ItemKind(kind),
         ItemState(state),
         expires_ms,
         None if target_state is None else MessageState(target_state),
-        is_erased=deleted_ms is not None,
+        is_erased=deleted_ms is not None and kind == ItemKind.TEXT.value,
+        text_bytes=text_bytes or 0,
     )
+
+
+def size_of(items: Iterable[Item]) -> int:
+    """Return how many bytes of memory items take, as ``items`` counts them."""
+    return sum(64 if item.text is None else 64 + len(item.text.raw) for item in items)
