@@ -79,10 +79,16 @@ class DeleteIgnored:
 
 
 @dataclass(frozen=True, slots=True)
-class QueuedMessageEnded:
-    """A message whose send had returned QUEUED came further, or ended; never cancelled ones."""
+class QueuedMessagesEnded:
+    """Messages for ``peer`` that nobody waits for any more came further together, or ended.
 
-    sent: Sent
+    Their sends had returned QUEUED or STORED. Cancelled ones are not told of.
+    """
+
+    peer: Name
+    message_ids: tuple[MessageId, ...]
+    outcome: SendOutcome
+    reason: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +101,10 @@ class QueuedDeleteEnded:
 
 @dataclass(frozen=True, slots=True)
 class MessagesMissing:
-    """``count`` messages of ``peer`` never came here, although ``peer`` holds them for delivered.
+    """``count`` messages of ``peer``, or word of changes, never came here, and ``peer`` holds them
+    no more.
 
-    It happens when one side went back to an older state of its disk.
+    It happens when their time ran out, or when one side went back to an older state of its disk.
     """
 
     peer: Name
@@ -179,7 +186,7 @@ Event = (
     MessageReceived
     | MessageDeleted
     | DeleteIgnored
-    | QueuedMessageEnded
+    | QueuedMessagesEnded
     | QueuedDeleteEnded
     | MessagesMissing
     | KeyChanged

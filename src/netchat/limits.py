@@ -98,6 +98,8 @@ MAIL_FETCH_MAX: Final = 64
 """Envelopes in one answer to a fetch; PAGE_BYTES_MAX ends it sooner."""
 MAIL_SETTLE_S: Final = 10.0
 """How long what was in an envelope may take to the disk before the mailbox keeps it for later."""
+PINS_MAX: Final = 100_000
+"""Names that a profile remembers before strangers may bring no new ones: 250 MB of records."""
 HELD_MAX: Final = 1_000
 """Items held because of a key that nobody decided on, all names together."""
 

@@ -1,4 +1,4 @@
-"""The life of what we send, as traces: what happened, and what has to follow from it.
+"""The life of what we send to classic peers, as traces: what happened, and what has to follow.
 
 The lanes are driven by hand here: the test plays the store and the network.
 """
@@ -8,101 +8,115 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from tests.delivery.made import BOB, CAROL, HERE, NOW, ONE, THERE, TWO
 
+from netchat.delivery.checked import Entry, HeadLoaded, Restored, Routed, Whereabouts
 from netchat.delivery.effects import (
     Abandon,
     AskHead,
-    DeleteProgressed,
     Dial,
     Effect,
     HandOver,
     Locate,
-    MessageAccepted,
-    MessageProgressed,
-    PeerPostponed,
     RemoveItem,
     SetItemState,
     SetMessageState,
     SetTimer,
     StoreAddress,
-    StoreItem,
-    StoreOwnMessage,
+    VoidItem,
 )
 from netchat.delivery.inputs import (
     Connected,
     DialFailed,
     Handed,
     HandOverBroke,
-    HeadLoaded,
-    Item,
-    ItemKind,
     ItemState,
-    Located,
-    LocateFailed,
-    Restored,
-    SendRequested,
+    Route,
     TimerFired,
-    Whereabouts,
 )
+from netchat.delivery.notices import DeleteProgressed, MessagesProgressed, PeerPostponed
 from netchat.delivery.outbox import NEVER_ARRIVED, TRANSITIONS, ItemEvent, Outbox
 from netchat.limits import ADDRESS_AGE_MS_MAX, EXPIRY_MS, RETRY_MS_MAX, RETRY_MS_MIN
-from netchat.model import Address, DeleteOutcome, MessageId, MessageState, Name
+from netchat.model import Address, DeleteOutcome, ItemKind, MessageId, MessageState, Name
 
-BOB = Name("bob")
-CAROL = Name("carol")
-HERE = Address("192.0.2.7", 54321)
-THERE = Address("192.0.2.8", 54321)
-NOW = 1_000_000
 LAST = Whereabouts(HERE, NOW)
 EXPIRES = NOW + EXPIRY_MS
+SEQS = {ONE: 1, TWO: 2}
 
 
-def an_id(number: int) -> MessageId:
-    return MessageId(number.to_bytes(16, "big"))
-
-
-ONE, TWO, THREE = an_id(1), an_id(2), an_id(3)
-
-
-def text(
+def entry(
     item_id: MessageId,
+    kind: ItemKind = ItemKind.TEXT,
     peer: Name = BOB,
     state: ItemState = ItemState.QUEUED,
-    expires_ms: int = EXPIRES,
-) -> Item:
-    return Item(item_id, peer, ItemKind.TEXT, state, expires_ms)
+) -> Entry:
+    return Entry(item_id, peer, SEQS[item_id], kind, state, EXPIRES)
 
 
-def delete(
-    item_id: MessageId,
-    state: ItemState = ItemState.QUEUED,
-    target_state: MessageState | None = MessageState.SENT,
-) -> Item:
-    return Item(item_id, BOB, ItemKind.DELETE, state, EXPIRES, target_state)
+def a_delete(item_id: MessageId = TWO, target_state: MessageState | None = None) -> Entry:
+    return replace(entry(item_id, ItemKind.DELETE), target_state=target_state)
+
+
+def found(address: Address | None, peer: Name = BOB, jitter: float = 0) -> Routed:
+    """A directory said where ``peer`` is, or that it knows no such name."""
+    route = Route.CLASSIC if address else Route.NOBODY
+    return Routed(peer, jitter, route, address)
+
+
+def not_asked(route: Route = Route.CLASSIC) -> Routed:
+    """No directory answered; what is known from before says that the peer speaks classic."""
+    return Routed(BOB, 0, route, answered=False)
+
+
+def loaded(item: Entry | None, last: Whereabouts | None = LAST) -> HeadLoaded:
+    return HeadLoaded(BOB, item, last, Route.CLASSIC)
+
+
+def restored(
+    item: Entry | None, last: Whereabouts | None = LAST, *, restarted: bool = True
+) -> Restored:
+    return Restored(BOB, item, last, Route.CLASSIC, restarted)
 
 
 def send(outbox: Outbox, item_id: MessageId, address: Address | None = HERE) -> list[Effect]:
-    return outbox.send(NOW, SendRequested(item_id, BOB, "hi", address))
+    return outbox.enqueued(NOW, entry(item_id), address)
+
+
+def ended(item_id: MessageId, state: MessageState, reason: str | None = None) -> list[Effect]:
+    """A message comes to its end: on disk, to the faces, and the lane goes on."""
+    return [
+        SetMessageState(item_id, state, reason),
+        MessagesProgressed(BOB, (item_id,), state, reason),
+        RemoveItem(BOB, SEQS[item_id]),
+        AskHead(BOB),
+    ]
+
+
+def handed_over(item_id: MessageId, kind: ItemKind = ItemKind.TEXT) -> list[Effect]:
+    return [
+        SetItemState(BOB, SEQS[item_id], ItemState.HANDING),
+        HandOver(item_id, BOB, SEQS[item_id], kind),
+    ]
 
 
 def dialling(item_id: MessageId = ONE) -> Outbox:
     """An outbox that is opening a connection for ``item_id``."""
     outbox = Outbox()
-    assert send(outbox, item_id)[-1] == Dial(item_id, BOB, HERE)
+    assert send(outbox, item_id) == [Dial(item_id, BOB, HERE)]
     return outbox
 
 
 def locating(item_id: MessageId = ONE) -> Outbox:
     """An outbox that has asked where bob is, and knows no address of him."""
     outbox = Outbox()
-    assert send(outbox, item_id, None)[-1] == Locate(BOB)
+    assert send(outbox, item_id, None) == [Locate(BOB)]
     return outbox
 
 
 def handing(item_id: MessageId = ONE) -> Outbox:
     """An outbox that is handing ``item_id`` over."""
     outbox = dialling(item_id)
-    assert HandOver(item_id, BOB, ItemKind.TEXT) in outbox.connected(Connected(item_id, BOB))
+    assert outbox.connected(Connected(item_id, BOB)) == handed_over(item_id)
     return outbox
 
 
@@ -113,19 +127,30 @@ def waiting(item_id: MessageId = ONE) -> Outbox:
     return outbox
 
 
+def unsure() -> Outbox:
+    """An outbox that was read back while the store says that ONE is being handed over."""
+    outbox = Outbox()
+    item = entry(ONE, state=ItemState.HANDING)
+    assert outbox.restored(NOW, restored(item, restarted=False)) == []
+    return outbox
+
+
 # --- the table -----------------------------------------------------------------------------------
 
 ENDS = (ItemState.SENT, ItemState.FAILED, ItemState.EXPIRED, ItemState.CANCELLED)
 REFUSED = {
     # Nothing moves an item that has come to its end.
     *itertools.product(ENDS, ItemEvent),
+    # What lies in a mailbox is for a peer with a key, and never goes in plain text.
+    *itertools.product([ItemState.STORED], ItemEvent),
     # No byte has left, so there is no hand-over that could end.
     (ItemState.QUEUED, ItemEvent.HANDED),
     (ItemState.QUEUED, ItemEvent.BROKE),
-    # A byte may have left: no repeat, no cancel, no expiry.
+    # A byte may have left: no repeat, no cancel, no expiry; and it was measured before.
     (ItemState.HANDING, ItemEvent.DIAL_FAILED),
     (ItemState.HANDING, ItemEvent.EXPIRED),
     (ItemState.HANDING, ItemEvent.CANCELLED),
+    (ItemState.HANDING, ItemEvent.TOO_LONG),
 }
 
 
@@ -148,49 +173,27 @@ def test_handing_never_goes_back_to_queued() -> None:
 # --- sending -------------------------------------------------------------------------------------
 
 
-def test_send_is_stored_before_anything_is_tried() -> None:
-    """The message and its item are on disk first; the address just learnt is used at once."""
-    assert send(Outbox(), ONE) == [
-        StoreOwnMessage(ONE, BOB, "hi"),
-        StoreAddress(BOB, HERE),
-        StoreItem(text(ONE), "hi"),
-        MessageAccepted(ONE),
-        Dial(ONE, BOB, HERE),
-    ]
-
-
-def test_send_without_an_address_asks_the_directory() -> None:
-    """When nobody said where the peer is, the directory is asked."""
-    assert send(Outbox(), ONE, None) == [
-        StoreOwnMessage(ONE, BOB, "hi"),
-        StoreItem(text(ONE), "hi"),
-        MessageAccepted(ONE),
-        Locate(BOB),
-    ]
+def test_the_address_just_learnt_is_used_at_once_and_otherwise_the_directory_is_asked() -> None:
+    """What a send found out a moment ago is not looked up again."""
+    assert send(Outbox(), ONE, HERE) == [Dial(ONE, BOB, HERE)]
+    assert send(Outbox(), ONE, None) == [Locate(BOB)]
 
 
 @pytest.mark.parametrize("make", [locating, dialling, handing])
 def test_only_one_item_of_a_peer_is_under_way(make: Callable[..., Outbox]) -> None:
-    """What comes while a lane is busy is stored, and waits for its turn."""
-    outbox = make(ONE)
-    assert send(outbox, TWO) == [
-        StoreOwnMessage(TWO, BOB, "hi"),
-        StoreAddress(BOB, HERE),
-        StoreItem(text(TWO), "hi"),
-        MessageAccepted(TWO),
-    ]
+    """What comes while a lane is busy waits for its turn."""
+    assert send(make(ONE), TWO) == []
 
 
 def test_peers_do_not_wait_for_each_other() -> None:
     """Each peer has a lane of its own."""
     outbox = dialling(ONE)
-    effects = outbox.send(NOW, SendRequested(TWO, CAROL, "hi", THERE))
-    assert effects[-1] == Dial(TWO, CAROL, THERE)
+    assert outbox.enqueued(NOW, entry(TWO, peer=CAROL), THERE) == [Dial(TWO, CAROL, THERE)]
 
 
 def test_a_new_message_wakes_a_lane_that_waits() -> None:
     """Somebody who writes has a reason to think that the peer is there; the OLDEST goes first."""
-    assert send(waiting(ONE), TWO, THERE)[-1] == Dial(ONE, BOB, THERE)
+    assert send(waiting(ONE), TWO, THERE) == [Dial(ONE, BOB, THERE)]
 
 
 def test_a_new_message_resets_the_back_off() -> None:
@@ -204,17 +207,10 @@ def test_a_new_message_resets_the_back_off() -> None:
 def test_the_way_of_a_message_that_arrives() -> None:
     """HANDING is stored before the bytes leave, SENT after they left, and then the lane closes."""
     outbox = dialling(ONE)
-    assert outbox.connected(Connected(ONE, BOB)) == [
-        SetItemState(ONE, ItemState.HANDING),
-        HandOver(ONE, BOB, ItemKind.TEXT),
-    ]
-    assert outbox.handed(Handed(ONE, BOB)) == [
-        SetMessageState(ONE, MessageState.SENT, None),
-        MessageProgressed(ONE, BOB, MessageState.SENT, None),
-        RemoveItem(ONE),
-        AskHead(BOB),
-    ]
-    assert outbox.head_loaded(NOW, HeadLoaded(BOB, None, LAST)) == []
+    assert outbox.connected(Connected(ONE, BOB)) == handed_over(ONE)
+    assert outbox.handed(Handed(ONE, BOB)) == ended(ONE, MessageState.SENT)
+    assert outbox.head_loaded(NOW, loaded(None)) == []
+    assert not outbox.has(BOB)
     assert outbox.timer_fired(NOW, TimerFired(BOB, 0)) == []  # there is no lane any more
 
 
@@ -222,45 +218,58 @@ def test_the_next_item_goes_to_the_address_that_has_just_worked() -> None:
     """First in, first out, without asking the directory again for each message."""
     outbox = handing(ONE)
     outbox.handed(Handed(ONE, BOB))
-    assert outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), None)) == [Dial(TWO, BOB, HERE)]
+    assert outbox.head_loaded(NOW, loaded(entry(TWO), None)) == [Dial(TWO, BOB, HERE)]
 
 
 def test_a_connection_that_breaks_fails_the_message_for_good() -> None:
     """Nobody can know whether it arrived, so it is not repeated; the next item looks again."""
     outbox = handing(ONE)
-    assert outbox.broke(HandOverBroke(ONE, BOB, "reset")) == [
-        SetMessageState(ONE, MessageState.FAILED, "reset"),
-        MessageProgressed(ONE, BOB, MessageState.FAILED, "reset"),
-        RemoveItem(ONE),
-        AskHead(BOB),
+    failed = ended(ONE, MessageState.FAILED, "reset")
+    assert outbox.broke(HandOverBroke(ONE, BOB, "reset")) == failed
+    assert outbox.head_loaded(NOW, loaded(entry(TWO))) == [Locate(BOB)]
+
+
+def test_a_text_that_is_too_long_for_classic_fails_before_anybody_is_dialled() -> None:
+    """Classic clients die of a connection without a text; with its key the peer could have had it,
+    so this is known only when there is an address."""
+    outbox = Outbox(text_bytes_max=10)
+    long = replace(entry(ONE), text_bytes=11)
+    assert outbox.enqueued(NOW, long, None) == [Locate(BOB)]
+    assert outbox.routed(NOW, found(HERE)) == [
+        StoreAddress(BOB, HERE),
+        *ended(ONE, MessageState.FAILED, "too-long"),
     ]
-    assert outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), LAST)) == [Locate(BOB)]
+    fits = replace(entry(TWO), text_bytes=10)
+    outbox.head_loaded(NOW, loaded(fits))
+    assert outbox.routed(NOW, found(HERE))[-1] == Dial(TWO, BOB, HERE)
 
 
 # --- the directory -------------------------------------------------------------------------------
 
 
-def test_located_is_remembered_and_dialled() -> None:
-    """What the directory says is kept for the day when it does not answer."""
-    assert locating().located(NOW, Located(BOB, HERE, 0)) == [
-        StoreAddress(BOB, HERE),
-        Dial(ONE, BOB, HERE),
-    ]
+def test_what_the_directory_says_is_remembered_and_dialled() -> None:
+    """It is kept for the day when the directory does not answer."""
+    assert locating().routed(NOW, found(HERE)) == [StoreAddress(BOB, HERE), Dial(ONE, BOB, HERE)]
 
 
-def test_a_name_that_nobody_has_waits() -> None:
-    """The peer may come later: the message stays queued."""
-    assert locating().located(NOW, Located(BOB, None, 0)) == [
+@pytest.mark.parametrize(
+    ("routed", "reason"),
+    [
+        (found(None), "not-registered"),
+        (Routed(BOB, 0, Route.CLASSIC), "not-registered"),
+        (Routed(BOB, 0, Route.UNKNOWN), "not-registered"),
+        (not_asked(), "directory-unreachable"),
+        (not_asked(Route.UNKNOWN), "directory-unreachable"),
+        (Routed(BOB, 0, Route.CLASSIC_REFUSED, HERE), "classic-not-allowed"),
+        (Routed(BOB, 0, Route.STOPPED, HERE), "key-changed"),
+    ],
+)
+def test_what_cannot_go_waits_and_says_why(routed: Routed, reason: str) -> None:
+    """The peer may come later, or a person may decide: the message stays queued. In plain text
+    nothing goes to a peer for whom that is not allowed, nor to one whose key changed."""
+    assert locating().routed(NOW, routed) == [
         SetTimer(BOB, NOW + RETRY_MS_MIN // 2),
-        PeerPostponed(BOB, "not-registered"),
-    ]
-
-
-def test_without_directory_and_address_it_waits() -> None:
-    """There is nothing to dial, and it is not known whether there is such a person."""
-    assert locating().locate_failed(NOW, LocateFailed(BOB, 0)) == [
-        SetTimer(BOB, NOW + RETRY_MS_MIN // 2),
-        PeerPostponed(BOB, "directory-unreachable"),
+        PeerPostponed(BOB, reason),
     ]
 
 
@@ -275,14 +284,14 @@ def test_without_directory_a_recent_address_serves(source: str) -> None:
             outbox = waiting(ONE)
         elif source == "the directory":
             outbox = locating(ONE)
-            outbox.located(NOW, Located(BOB, HERE, 0))
+            outbox.routed(NOW, found(HERE))
             outbox.dial_failed(NOW, DialFailed(ONE, BOB, "refused", 0))
         else:
             outbox = Outbox()
-            outbox.restored(NOW, Restored(BOB, text(ONE), LAST, restarted=True))
+            outbox.restored(NOW, restored(entry(ONE)))
         later = NOW + age_ms
         assert outbox.timer_fired(later, TimerFired(BOB, 0)) == [Locate(BOB)]
-        assert outbox.locate_failed(later, LocateFailed(BOB, 0))[-1] == expected
+        assert outbox.routed(later, not_asked())[-1] == expected
 
 
 def test_dialling_an_address_again_makes_it_no_younger() -> None:
@@ -290,13 +299,12 @@ def test_dialling_an_address_again_makes_it_no_younger() -> None:
     outbox = waiting(ONE)
     for at_ms in (NOW + ADDRESS_AGE_MS_MAX // 2, NOW + ADDRESS_AGE_MS_MAX):
         outbox.timer_fired(at_ms, TimerFired(BOB, 0))
-        assert outbox.locate_failed(at_ms, LocateFailed(BOB, 0)) == [Dial(ONE, BOB, HERE)]
+        assert outbox.routed(at_ms, not_asked()) == [Dial(ONE, BOB, HERE)]
         outbox.dial_failed(at_ms, DialFailed(ONE, BOB, "refused", 0))
     too_late = NOW + ADDRESS_AGE_MS_MAX + 1
     outbox.timer_fired(too_late, TimerFired(BOB, 0))
-    assert outbox.locate_failed(too_late, LocateFailed(BOB, 0))[-1] == PeerPostponed(
-        BOB, "directory-unreachable"
-    )
+    postponed = PeerPostponed(BOB, "directory-unreachable")
+    assert outbox.routed(too_late, not_asked())[-1] == postponed
 
 
 @pytest.mark.parametrize("make", [Outbox, waiting, dialling, handing])
@@ -305,9 +313,8 @@ def test_an_answer_of_the_directory_that_nobody_waits_for_changes_nothing(
 ) -> None:
     """Only a lane that asked takes an answer; a late one must not open a second connection."""
     outbox = make()
-    assert outbox.located(NOW, Located(BOB, THERE, 0)) == []
-    assert outbox.located(NOW, Located(BOB, None, 0)) == []
-    assert outbox.locate_failed(NOW, LocateFailed(BOB, 0)) == []
+    for routed in (found(THERE), found(None), not_asked()):
+        assert outbox.routed(NOW, routed) == []
 
 
 # --- trying again --------------------------------------------------------------------------------
@@ -340,17 +347,17 @@ def test_back_off_doubles_up_to_its_limit_within_its_jitter(jitter: float) -> No
         assert base_ms // 2 <= delay_ms < base_ms
         base_ms = min(base_ms * 2, RETRY_MS_MAX)
         outbox.timer_fired(NOW, TimerFired(BOB, jitter))
-        outbox.located(NOW, Located(BOB, HERE, jitter))
+        outbox.routed(NOW, found(HERE, jitter=jitter))
 
 
 def test_reaching_the_peer_resets_the_back_off() -> None:
     """The next message of the lane begins anew."""
     outbox = waiting(ONE)
     outbox.timer_fired(NOW, TimerFired(BOB, 0))
-    outbox.located(NOW, Located(BOB, HERE, 0))
+    outbox.routed(NOW, found(HERE))
     outbox.connected(Connected(ONE, BOB))
     outbox.handed(Handed(ONE, BOB))
-    outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), LAST))
+    outbox.head_loaded(NOW, loaded(entry(TWO)))
     timer, _ = outbox.dial_failed(NOW, DialFailed(TWO, BOB, "refused", 0))
     assert timer == SetTimer(BOB, NOW + RETRY_MS_MIN // 2)
 
@@ -368,12 +375,9 @@ def test_a_message_expires_instead_of_being_tried_again() -> None:
     """At its time, not a millisecond earlier, and the lane goes on with the next one."""
     outbox = waiting()
     assert outbox.timer_fired(EXPIRES - 1, TimerFired(BOB, 0)) == [Locate(BOB)]
-    assert outbox.located(EXPIRES, Located(BOB, HERE, 0)) == [
+    assert outbox.routed(EXPIRES, found(HERE)) == [
         StoreAddress(BOB, HERE),
-        SetMessageState(ONE, MessageState.EXPIRED, "expired"),
-        MessageProgressed(ONE, BOB, MessageState.EXPIRED, "expired"),
-        RemoveItem(ONE),
-        AskHead(BOB),
+        *ended(ONE, MessageState.EXPIRED, "expired"),
     ]
 
 
@@ -381,19 +385,13 @@ def test_what_is_under_way_does_not_expire() -> None:
     """Only its own connection ends an item of which a byte may have left."""
     outbox = handing()
     assert outbox.timer_fired(EXPIRES + 1, TimerFired(BOB, 0)) == []
-    assert outbox.handed(Handed(ONE, BOB))[0] == SetMessageState(ONE, MessageState.SENT, None)
+    assert outbox.handed(Handed(ONE, BOB)) == ended(ONE, MessageState.SENT)
 
 
 def test_a_new_message_finds_the_old_one_expired() -> None:
     """The lane is tried for its head, so an expired head leaves before the new message goes."""
-    outbox = waiting(ONE)
-    effects = outbox.send(EXPIRES, SendRequested(TWO, BOB, "hi", HERE))
-    assert effects[4:] == [
-        SetMessageState(ONE, MessageState.EXPIRED, "expired"),
-        MessageProgressed(ONE, BOB, MessageState.EXPIRED, "expired"),
-        RemoveItem(ONE),
-        AskHead(BOB),
-    ]
+    effects = waiting(ONE).enqueued(EXPIRES, entry(TWO), HERE)
+    assert effects == ended(ONE, MessageState.EXPIRED, "expired")
 
 
 # --- reports that come late ----------------------------------------------------------------------
@@ -412,10 +410,7 @@ def test_a_second_connection_is_closed_unused() -> None:
 
 def test_a_late_connection_of_a_lane_that_waits_is_used() -> None:
     """No byte has left, so it is as good as a fresh one."""
-    assert waiting(ONE).connected(Connected(ONE, BOB)) == [
-        SetItemState(ONE, ItemState.HANDING),
-        HandOver(ONE, BOB, ItemKind.TEXT),
-    ]
+    assert waiting(ONE).connected(Connected(ONE, BOB)) == handed_over(ONE)
 
 
 @pytest.mark.parametrize("make", [Outbox, waiting, locating, dialling])
@@ -442,37 +437,70 @@ def test_reports_of_another_item_change_nothing() -> None:
     assert dialling(ONE).dial_failed(NOW, DialFailed(TWO, BOB, "refused", 0)) == []
 
 
+# --- a peer that turns out to have a key ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("make", [Outbox, waiting, locating, dialling])
+def test_a_lane_is_let_go_while_no_byte_has_left(make: Callable[..., Outbox]) -> None:
+    """From then on nothing of it goes in plain text: a connection that is opened stays unused."""
+    outbox = make()
+    assert outbox.release(BOB)
+    assert not outbox.has(BOB)
+    assert outbox.connected(Connected(ONE, BOB)) == [Abandon(ONE)]
+
+
+@pytest.mark.parametrize("make", [handing, unsure])
+def test_a_lane_stays_while_bytes_are_on_their_way(make: Callable[[], Outbox]) -> None:
+    """How that ends has to be noted; only then the rest of it can go another way."""
+    outbox = make()
+    assert not outbox.release(BOB)
+    assert outbox.has(BOB)
+    assert outbox.handed(Handed(ONE, BOB)) == ended(ONE, MessageState.SENT)
+    assert outbox.release(BOB)
+
+
 # --- cancel --------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("make", [waiting, locating])
 def test_the_head_is_cancelled_while_no_connection_is_opened(make: Callable[..., Outbox]) -> None:
-    """It leaves the lane, which goes on with the next item and takes no late answer for it."""
+    """Nothing is left of it but its number, and the lane takes no late answer for it."""
     outbox = make(ONE)
-    assert outbox.cancel(ONE, BOB) == [RemoveItem(ONE), AskHead(BOB)]
-    assert outbox.located(NOW, Located(BOB, THERE, 0)) == []
-    assert outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO), LAST)) == [Locate(BOB)]
+    assert outbox.cancel(ONE, BOB, 1) == [VoidItem(BOB, 1), AskHead(BOB)]
+    assert outbox.routed(NOW, found(THERE)) == []
+    void = entry(ONE, ItemKind.VOID)
+    assert outbox.head_loaded(NOW, loaded(void)) == [RemoveItem(BOB, 1), AskHead(BOB)]
+    assert outbox.head_loaded(NOW, loaded(entry(TWO))) == [Locate(BOB)]
+
+
+@pytest.mark.parametrize("kind", [ItemKind.VOID, ItemKind.READ])
+def test_what_a_classic_peer_cannot_be_told_is_dropped(kind: ItemKind) -> None:
+    """Such a peer knows no numbers and no receipts; and the address that worked still serves."""
+    outbox = handing(ONE)
+    outbox.handed(Handed(ONE, BOB))
+    assert outbox.head_loaded(NOW, loaded(entry(TWO, kind))) == [RemoveItem(BOB, 2), AskHead(BOB)]
+    assert outbox.head_loaded(NOW, loaded(entry(TWO))) == [Dial(TWO, BOB, HERE)]
 
 
 def test_an_item_behind_the_head_is_cancelled_without_touching_the_head() -> None:
     """The head may be in flight: it is another item."""
     outbox = handing(ONE)
-    assert outbox.cancel(TWO, BOB) == [RemoveItem(TWO)]
-    assert outbox.handed(Handed(ONE, BOB))[0] == SetMessageState(ONE, MessageState.SENT, None)
+    assert outbox.cancel(TWO, BOB, 2) == [VoidItem(BOB, 2)]
+    assert outbox.handed(Handed(ONE, BOB)) == ended(ONE, MessageState.SENT)
 
 
 def test_an_item_without_a_lane_is_cancelled() -> None:
     """An item may be on disk though nothing is done for its peer now."""
-    assert Outbox().cancel(ONE, BOB) == [RemoveItem(ONE)]
+    assert Outbox().cancel(ONE, BOB, 1) == [VoidItem(BOB, 1)]
 
 
-@pytest.mark.parametrize("make", [dialling, handing])
+@pytest.mark.parametrize("make", [dialling, handing, unsure])
 def test_what_is_in_flight_is_not_cancelled(make: Callable[..., Outbox]) -> None:
     """A connection is being opened or used, so a byte may leave at any moment."""
-    outbox = make(ONE)
+    outbox = make()
     assert outbox.is_in_flight(ONE, BOB)
     with pytest.raises(AssertionError):
-        outbox.cancel(ONE, BOB)
+        outbox.cancel(ONE, BOB, 1)
 
 
 @pytest.mark.parametrize("make", [Outbox, waiting, locating])
@@ -487,30 +515,24 @@ def test_what_is_deleted_in_flight_is_cancelled_when_no_byte_leaves() -> None:
     """Nobody wants it to arrive any more, so a failed dial is the end of it."""
     outbox = dialling(ONE)
     outbox.forget_when_it_fails(ONE, BOB)
-    assert outbox.dial_failed(NOW, DialFailed(ONE, BOB, "refused", 0)) == [
-        SetMessageState(ONE, MessageState.CANCELLED, "deleted"),
-        MessageProgressed(ONE, BOB, MessageState.CANCELLED, "deleted"),
-        RemoveItem(ONE),
-        AskHead(BOB),
-    ]
+    cancelled = ended(ONE, MessageState.CANCELLED, "deleted")
+    assert outbox.dial_failed(NOW, DialFailed(ONE, BOB, "refused", 0)) == cancelled
 
 
 def test_what_is_deleted_in_flight_is_handed_over_when_bytes_leave() -> None:
     """Its delete follows it."""
     outbox = dialling(ONE)
     outbox.forget_when_it_fails(ONE, BOB)
-    assert outbox.connected(Connected(ONE, BOB))[-1] == HandOver(ONE, BOB, ItemKind.TEXT)
-    assert outbox.handed(Handed(ONE, BOB))[0] == SetMessageState(ONE, MessageState.SENT, None)
+    assert outbox.connected(Connected(ONE, BOB)) == handed_over(ONE)
+    assert outbox.handed(Handed(ONE, BOB)) == ended(ONE, MessageState.SENT)
 
 
 def test_what_was_deleted_in_flight_is_not_tried_again() -> None:
     """The store remembers it for an engine that is built anew."""
     outbox = Outbox()
-    erased = replace(text(ONE), is_erased=True)
-    outbox.restored(NOW, Restored(BOB, erased, LAST, restarted=True))
-    assert outbox.timer_fired(NOW, TimerFired(BOB, 0))[0] == SetMessageState(
-        ONE, MessageState.CANCELLED, "deleted"
-    )
+    outbox.restored(NOW, restored(replace(entry(ONE), is_erased=True)))
+    cancelled = ended(ONE, MessageState.CANCELLED, "deleted")
+    assert outbox.timer_fired(NOW, TimerFired(BOB, 0)) == cancelled
 
 
 def test_only_what_is_in_flight_is_forgotten_when_it_fails() -> None:
@@ -522,58 +544,48 @@ def test_only_what_is_in_flight_is_forgotten_when_it_fails() -> None:
 # --- deletes -------------------------------------------------------------------------------------
 
 
-def test_a_delete_is_stored_and_brought_like_a_message() -> None:
+def test_a_delete_is_brought_like_a_message() -> None:
     """It has no text; nobody said where the peer is, so the directory is asked."""
     outbox = Outbox()
-    item = delete(TWO, target_state=None)
-    assert outbox.send_delete(NOW, TWO, BOB) == [StoreItem(item, None), Locate(BOB)]
-    outbox.located(NOW, Located(BOB, HERE, 0))
-    assert outbox.connected(Connected(TWO, BOB))[-1] == HandOver(TWO, BOB, ItemKind.DELETE)
+    assert outbox.enqueued(NOW, a_delete(), None) == [Locate(BOB)]
+    outbox.routed(NOW, found(HERE))
+    assert outbox.connected(Connected(TWO, BOB)) == handed_over(TWO, ItemKind.DELETE)
     assert outbox.handed(Handed(TWO, BOB)) == [
         DeleteProgressed(TWO, BOB, DeleteOutcome.SENT),
-        RemoveItem(TWO),
+        RemoveItem(BOB, 2),
         AskHead(BOB),
-    ]
-
-
-def test_a_delete_waits_behind_what_is_in_flight() -> None:
-    """The message it means is on its way, and has to arrive first."""
-    assert handing(ONE).send_delete(NOW, TWO, BOB) == [
-        StoreItem(delete(TWO, target_state=None), None)
     ]
 
 
 def test_a_delete_whose_connection_breaks_is_never_repeated() -> None:
     """A classic delete that is told twice deletes two messages, so its outcome stays unknown."""
     outbox = Outbox()
-    outbox.send_delete(NOW, TWO, BOB)
-    outbox.located(NOW, Located(BOB, HERE, 0))
+    outbox.enqueued(NOW, a_delete(), HERE)
     outbox.connected(Connected(TWO, BOB))
-    assert outbox.broke(HandOverBroke(TWO, BOB, "reset"))[:2] == [
+    assert outbox.broke(HandOverBroke(TWO, BOB, "reset")) == [
         DeleteProgressed(TWO, BOB, DeleteOutcome.UNKNOWN),
-        RemoveItem(TWO),
+        RemoveItem(BOB, 2),
+        AskHead(BOB),
     ]
 
 
 def test_a_delete_expires_like_a_message() -> None:
     """The peer could not be told in time."""
     outbox = Outbox()
-    outbox.send_delete(NOW, TWO, BOB)
-    assert outbox.located(EXPIRES, Located(BOB, HERE, 0))[1] == DeleteProgressed(
-        TWO, BOB, DeleteOutcome.EXPIRED
-    )
+    outbox.enqueued(NOW, a_delete(), None)
+    expired = DeleteProgressed(TWO, BOB, DeleteOutcome.EXPIRED)
+    assert outbox.routed(EXPIRES, found(HERE))[1] == expired
 
 
 @pytest.mark.parametrize("target_state", NEVER_ARRIVED)
 def test_a_delete_of_what_never_arrived_is_not_told(target_state: MessageState) -> None:
     """A classic delete means the newest message there: it would hit an older one instead."""
     outbox = handing(ONE)
-    outbox.send_delete(NOW, TWO, BOB)
+    assert outbox.enqueued(NOW, a_delete(), None) == []  # behind what is in flight
     outbox.broke(HandOverBroke(ONE, BOB, "reset"))
-    behind = delete(TWO, target_state=target_state)
-    assert outbox.head_loaded(NOW, HeadLoaded(BOB, behind, LAST)) == [
+    assert outbox.head_loaded(NOW, loaded(a_delete(target_state=target_state))) == [
         DeleteProgressed(TWO, BOB, DeleteOutcome.LOCAL),
-        RemoveItem(TWO),
+        RemoveItem(BOB, 2),
         AskHead(BOB),
     ]
 
@@ -584,35 +596,30 @@ def test_a_delete_of_what_never_arrived_is_not_told(target_state: MessageState) 
 def test_a_new_process_takes_up_what_is_queued_at_once() -> None:
     """Not a byte has left, so it simply goes on; by its timer, as all lanes begin together."""
     outbox = Outbox()
-    restored = Restored(BOB, text(ONE), LAST, restarted=True)
-    assert outbox.restored(NOW, restored) == [SetTimer(BOB, NOW)]
+    assert outbox.restored(NOW, restored(entry(ONE))) == [SetTimer(BOB, NOW)]
     assert outbox.timer_fired(NOW, TimerFired(BOB, 0)) == [Locate(BOB)]
-    assert outbox.locate_failed(NOW, LocateFailed(BOB, 0)) == [Dial(ONE, BOB, HERE)]
+    assert outbox.routed(NOW, not_asked()) == [Dial(ONE, BOB, HERE)]
 
 
 def test_a_new_process_fails_what_was_being_handed_over() -> None:
     """Nobody can know whether it arrived, so it is never sent again."""
-    item = text(ONE, state=ItemState.HANDING)
-    assert Outbox().restored(NOW, Restored(BOB, item, LAST, restarted=True)) == [
-        SetMessageState(ONE, MessageState.FAILED, "interrupted"),
-        MessageProgressed(ONE, BOB, MessageState.FAILED, "interrupted"),
-        RemoveItem(ONE),
-        AskHead(BOB),
-    ]
+    item = entry(ONE, state=ItemState.HANDING)
+    failed = ended(ONE, MessageState.FAILED, "interrupted")
+    assert Outbox().restored(NOW, restored(item)) == failed
 
 
 def test_a_new_process_does_not_repeat_a_delete() -> None:
     """It may have been told."""
-    item = delete(TWO, state=ItemState.HANDING)
-    effects = Outbox().restored(NOW, Restored(BOB, item, LAST, restarted=True))
-    assert effects[0] == DeleteProgressed(TWO, BOB, DeleteOutcome.UNKNOWN)
+    item = replace(a_delete(), state=ItemState.HANDING)
+    unknown = DeleteProgressed(TWO, BOB, DeleteOutcome.UNKNOWN)
+    assert Outbox().restored(NOW, restored(item))[0] == unknown
 
 
 def test_after_a_failed_commit_what_is_queued_is_tried_again_in_a_moment() -> None:
     """What was under way may still report, so the lane gives it a moment."""
     outbox = Outbox()
-    restored = Restored(BOB, text(ONE), None, restarted=False)
-    assert outbox.restored(NOW, restored) == [SetTimer(BOB, NOW + RETRY_MS_MIN)]
+    timer = SetTimer(BOB, NOW + RETRY_MS_MIN)
+    assert outbox.restored(NOW, restored(entry(ONE), None, restarted=False)) == [timer]
     assert outbox.dial_failed(NOW, DialFailed(ONE, BOB, "refused", 0)) == []
 
 
@@ -621,37 +628,24 @@ def test_only_the_head_of_a_lane_is_ever_in_flight() -> None:
     outbox = handing(ONE)
     outbox.handed(Handed(ONE, BOB))
     with pytest.raises(AssertionError):
-        outbox.head_loaded(NOW, HeadLoaded(BOB, text(TWO, state=ItemState.HANDING), LAST))
-
-
-def unsure() -> Outbox:
-    """An outbox that was read back while the store says that ONE is being handed over."""
-    outbox = Outbox()
-    item = text(ONE, state=ItemState.HANDING)
-    assert outbox.restored(NOW, Restored(BOB, item, LAST, restarted=False)) == []
-    return outbox
+        outbox.head_loaded(NOW, loaded(entry(TWO, state=ItemState.HANDING)))
 
 
 def test_after_a_failed_commit_a_hand_over_still_reports_how_it_ended() -> None:
     """The process lives, and so does the connection."""
     outbox = unsure()
-    assert outbox.is_in_flight(ONE, BOB)
     assert outbox.timer_fired(EXPIRES, TimerFired(BOB, 0)) == []
-    assert outbox.handed(Handed(ONE, BOB))[0] == SetMessageState(ONE, MessageState.SENT, None)
+    assert outbox.handed(Handed(ONE, BOB)) == ended(ONE, MessageState.SENT)
 
 
 def test_after_a_failed_commit_a_connection_that_is_offered_again_is_used() -> None:
     """The commit that said HANDING reached the disk without saying so: no byte has left yet."""
     outbox = unsure()
-    assert outbox.connected(Connected(ONE, BOB)) == [
-        SetItemState(ONE, ItemState.HANDING),
-        HandOver(ONE, BOB, ItemKind.TEXT),
-    ]
+    assert outbox.connected(Connected(ONE, BOB)) == handed_over(ONE)
     assert outbox.connected(Connected(ONE, BOB)) == [Abandon(ONE)]
 
 
 def test_after_a_failed_commit_a_refused_connection_ends_the_item() -> None:
     """The node gave the connection up: the item must not wait for ever."""
-    assert unsure().broke(HandOverBroke(ONE, BOB, "store-unavailable"))[0] == SetMessageState(
-        ONE, MessageState.FAILED, "store-unavailable"
-    )
+    failed = ended(ONE, MessageState.FAILED, "store-unavailable")
+    assert unsure().broke(HandOverBroke(ONE, BOB, "store-unavailable")) == failed

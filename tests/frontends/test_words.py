@@ -163,7 +163,7 @@ IN_USE_REASONS = ["in-use", "not-permitted", "not-here", "failed"]
 SEND_REASONS = [
     *reasons_given_to("HandOverError"),
     *("interrupted", "expired", "store-unavailable", "cancelled", "classic-not-allowed"),
-    *("key-changed", "too-long", "deleted"),
+    *("key-changed", "too-long", "deleted", "withdrawn", "forgotten"),
 ]
 LOCKED_REASONS = ["passphrase-needed", "wrong-passphrase", "no-terminal"]
 IDENTITY_REASONS = [

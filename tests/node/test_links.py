@@ -141,7 +141,7 @@ def test_both_ends_learn_who_is_there() -> None:
         bob.found = record_of(OWN, ME)
         await linked(alice, bob)
         record = record_of(BOBS, BOB)
-        assert alice.submitted == [LinkOpened(1, record, BOBS.peer_id.value[:8])]
+        assert alice.submitted == [LinkOpened(1, record, BOBS.peer_id.value[:8], is_dialled=True)]
         assert alice.asked == []
         expected = LinkOpened(1, record_of(OWN, ME), OWN.peer_id.value[:8], bob.found)
         assert bob.submitted == [expected]
@@ -149,6 +149,24 @@ def test_both_ends_learn_who_is_there() -> None:
         assert alice.links.is_linked(BOB)
         assert not alice.links.is_linked(CAROL)
         assert (len(alice.links), len(bob.links)) == (1, 1)
+
+    between(main)
+
+
+def test_who_was_dialled_and_has_another_name_is_asked_about() -> None:
+    """Else the key of bob could take the name of carol, whom we never met.
+
+    The guard is the comparison of the names in ``link_opened``.
+    """
+
+    async def main(alice: Side, bob: Side) -> None:
+        alice.found = record_of(OTHER, CAROL)
+        alice.open(bob, name=CAROL)
+        opened = await alice.next(LinkOpened)
+        assert alice.asked == [(BOB, BOBS.peer_id)]
+        assert opened.elsewhere == alice.found
+        assert not opened.is_dialled
+        assert (await alice.next(LinkFailed)).reason == "other-name"
 
     between(main)
 

@@ -54,7 +54,7 @@ from netchat.delivery.notices import (
     PeerDeleted,
     PeerPostponed,
 )
-from netchat.limits import ENVELOPE_ITEMS_MAX, EXPIRY_MS, MAIL_TTL_MS
+from netchat.limits import ENVELOPE_ITEMS_MAX, EXPIRY_MS, MAIL_TTL_MS, RETRY_MS_MIN
 from netchat.model import DeleteOutcome, DisplayText, MessageState
 
 AWAY = keyed(present=False)
@@ -143,7 +143,7 @@ def test_a_deposit_that_fails_is_told_and_tried_again(rig: Rig) -> None:
     """By the timer of its lane."""
     rig.effects(send(1, found=keyed()), located(keyed()), LinkFailed(BOB, "refused", 0.0))
     effects = rig.effects(DepositFailed(BOB, "mailbox-full", 0.0))
-    assert effects == [PeerPostponed(BOB, "mailbox-full")]
+    assert effects == [SetTimer(BOB, NOW + RETRY_MS_MIN), PeerPostponed(BOB, "mailbox-full")]
     assert rig.outbox == [(1, "text", "queued")]
     assert rig.effects(TimerFired(BOB, 0.0)) == [Locate(BOB)]
     assert [one.seq for one in the_deposit(rig.effects(located(AWAY))).items] == [1]

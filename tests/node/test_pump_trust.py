@@ -362,6 +362,17 @@ def test_a_record_that_is_older_or_forked_is_told_once_and_not_used(rig: Rig) ->
     assert rig.pump.pin(BOB).record == newest
 
 
+def test_a_directory_that_has_not_heard_yet_what_a_hello_said_raises_no_alarm(rig: Rig) -> None:
+    """Bob comes back, and his link is there before his registration."""
+    rig.effects(send(1, found=Found(record_of(seq=4), None)))
+    rig.effects(opened(7, record_of(seq=5)))
+    behind = rig.effects(send(2, found=Found(record_of(seq=4), None)))
+    assert not any(isinstance(effect, RecordRefused) for effect in behind)
+    rig.effects(send(3, found=Found(record_of(seq=5), None)))
+    back = rig.effects(send(4, found=Found(record_of(seq=4), None)))
+    assert RecordRefused(BOB, "rollback") in back
+
+
 def test_what_a_failed_commit_was_to_tell_is_told_by_the_next(rig: Rig) -> None:
     """Told once means told: a transaction that was rolled back told nobody."""
     rig.effects(send(1, found=Found(record_of(seq=5), None)))
@@ -451,11 +462,11 @@ def test_mail_of_a_key_that_is_refused_is_dropped(rig: Rig) -> None:
 
 
 def test_so_much_mail_is_held_and_no_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest stays in the mailbox as long as that keeps it."""
+    """The rest is let go: its sender keeps it, and what lies behind it must not wait."""
     assert pump_module.HELD_MAX == HELD_MAX
     monkeypatch.setattr(pump_module, "HELD_MAX", 1)
     held(rig, 1)
-    assert rig.effects(mail(2, text(2), sender=OTHER, elsewhere=CHANGED)) == []
+    assert rig.effects(mail(2, text(2), sender=OTHER, elsewhere=CHANGED)) == [MailSettled(2)]
     assert rig.rows("SELECT count(*) FROM held") == [(1,)]
 
 

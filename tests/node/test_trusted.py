@@ -22,7 +22,7 @@ from tests.node.fixtures import (
 )
 
 from netchat.delivery.inputs import Decision, Found, Route
-from netchat.errors import BadSignature
+from netchat.errors import StoreUnavailable
 from netchat.model import Name, TrustState
 from netchat.node.trusted import Admission, Entrance, Trusted
 from netchat.store.database import open_database
@@ -97,7 +97,7 @@ def test_a_pin_on_disk_that_was_tampered_with_is_not_believed(
     envelope = parse_envelope(record_of().envelope)
     forged = replace(envelope, signatures=((BOBS.peer_id, bytes(64)),))
     connection.execute("UPDATE pin SET record = ?", (format_envelope(forged),))
-    with pytest.raises(BadSignature):
+    with pytest.raises(StoreUnavailable, match="damaged"):
         trusted(peers).pin(BOB)
 
 

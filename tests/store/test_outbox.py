@@ -152,18 +152,19 @@ def test_the_size_of_items_is_counted_as_it_bounds_them(outbox: OutboxTable) -> 
 def test_unstored_is_what_lies_in_no_mailbox_or_only_until_now(outbox: OutboxTable) -> None:
     """What is in flight to a classic peer does not go by mail, either."""
     add(outbox, 1, 2, 3, 4)
-    assert outbox.store(BOB, 1, 2, 500) == [an_id(1), an_id(2)]
+    assert outbox.store(BOB, 1, 2, 500) == [(ItemKind.TEXT, an_id(1)), (ItemKind.TEXT, an_id(2))]
     outbox.set_state(BOB, 3, ItemState.HANDING)
     assert [item.seq for item in outbox.unstored(BOB, 499, ALL, ALL)] == [4]
     assert [item.seq for item in outbox.unstored(BOB, 500, ALL, ALL)] == [1, 2, 4]
     assert [item.seq for item in outbox.unstored(BOB, 500, 2, ALL)] == [1, 2]
 
 
-def test_only_messages_are_told_of_when_they_are_stored(outbox: OutboxTable) -> None:
-    """A delete that lies in the mailbox is no news for anybody."""
+def test_what_is_stored_is_told_by_its_kind(outbox: OutboxTable) -> None:
+    """Whoever waits for a delete hears that it lies in the mailbox, too."""
     add(outbox, 1, 3)
     outbox.add(BOB, delete(2, target=1), 1_000)
-    assert outbox.store(BOB, 1, 3, 500) == [an_id(1), an_id(3)]
+    kinds = [kind for kind, _ in outbox.store(BOB, 1, 3, 500)]
+    assert kinds == [ItemKind.TEXT, ItemKind.DELETE, ItemKind.TEXT]
     assert outbox.unstored(BOB, 0, ALL, ALL) == []
 
 
@@ -188,7 +189,7 @@ def test_what_is_past_its_time_is_taken_unless_it_is_being_handed_over(outbox: O
     add(outbox, 4, peer=CAROL, expires_ms=10)
     outbox.set_state(BOB, 1, ItemState.HANDING)
     assert outbox.take_expired(BOB, 10) == [(2, ItemKind.TEXT, an_id(2))]
-    assert numbers(outbox) == [1, 3]
+    assert [outbox.base(BOB), *numbers(outbox)] == [1, 3]
 
 
 def test_the_numbers_of_items_that_are_confirmed_by_their_ids(outbox: OutboxTable) -> None:

@@ -1,27 +1,66 @@
 """What can happen to a node, in the past tense. The node makes them, the engine judges them.
 
 Ids, addresses and random numbers arrive inside an input, so that the engine needs no source of
-any. The last group answers the engine's own questions (``effects.Ask...``): the pump reads the
-store for them inside the same transaction.
+any. Between the two stands the pump: it asks trust whether a name may be spoken to (the engine gets
+a ``Route``), and adds what the store knows. So most inputs have a second form, in
+``delivery.checked``, and only that one reaches the engine.
+
+A peer that is known by its key is called *keyed*.
 """
 
 from dataclasses import dataclass
 from enum import Enum
 
-from netchat.model import Address, DisplayText, MessageId, MessageState, Name
+from netchat.model import (
+    Address,
+    DisplayText,
+    Item,
+    MessageId,
+    Name,
+    PeerId,
+    Ranges,
+    SignedRecord,
+)
 
 
-class ItemKind(Enum):
-    """What an item of the outbox asks of the peer."""
+class Route(Enum):
+    """How a name may be spoken to now.
 
-    TEXT = "text"
-    DELETE = "delete"
+    SELF it is us; KEYED over a link, or sealed; CLASSIC in plain text, which is allowed;
+    CLASSIC_REFUSED only in plain text, which is not; STOPPED not at all, until a person decides on
+    another key; UNKNOWN nobody could be asked; NOBODY the directory knows nobody of that name, and
+    neither do we.
+    """
+
+    SELF = "self"
+    KEYED = "keyed"
+    CLASSIC = "classic"
+    CLASSIC_REFUSED = "classic-refused"
+    STOPPED = "stopped"
+    UNKNOWN = "unknown"
+    NOBODY = "nobody"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What the directory just said of a name: a signed record, a classic entry, both or neither.
+
+    ``present`` tells whether whoever holds the record is there now.
+    """
+
+    record: SignedRecord | None
+    address: Address | None
+    present: bool = True
 
 
 class ItemState(Enum):
-    """Where an item of the outbox is; ``outbox.TRANSITIONS`` says how it moves."""
+    """Where an item towards a classic peer is; ``outbox.TRANSITIONS`` says how it moves.
+
+    STORED is for keyed peers only: it lies in the mailbox, too.
+    """
 
     QUEUED = "queued"
+    STORED = "stored"
     HANDING = "handing"
     SENT = "sent"
     FAILED = "failed"
@@ -30,28 +69,11 @@ class ItemState(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Item:
-    """One thing to bring to ``peer``. A TEXT has the id of its message, a DELETE one of its own.
+class NewMessage:
+    """Something that a person wrote; its id was made for it."""
 
-    ``target_state`` is where the message that a DELETE means has come to, as the store has it;
-    ``is_erased`` says that the message of a TEXT was deleted here meanwhile.
-    """
-
-    item_id: MessageId
-    peer: Name
-    kind: ItemKind
-    state: ItemState
-    expires_ms: int
-    target_state: MessageState | None = None
-    is_erased: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Whereabouts:
-    """``address`` is where somebody who should know said at ``at_ms`` that a peer was."""
-
-    address: Address
-    at_ms: int
+    message_id: MessageId
+    text: str
 
 
 # --- from a person -------------------------------------------------------------------------------
@@ -59,20 +81,32 @@ class Whereabouts:
 
 @dataclass(frozen=True, slots=True)
 class SendRequested:
-    """Somebody wrote ``text`` to ``peer``; ``address`` is where the directory just said it is."""
+    """Somebody wrote ``messages`` to ``peer``; ``found`` is None when no directory answered."""
 
-    message_id: MessageId
     peer: Name
-    text: str
-    address: Address | None
+    messages: tuple[NewMessage, ...]
+    found: Found | None
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteRequested:
-    """Somebody wants the newest own message to ``peer`` to go, here and there."""
+    """Somebody wants an own message to go, here and there: ``target``, or the newest to ``peer``.
+
+    With a ``target``, ``peer`` is whoever it was sent to, and None here.
+    """
+
+    change_id: MessageId
+    peer: Name | None
+    target: MessageId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadNoted:
+    """Somebody read what ``peer`` wrote, up to ``hlc``, and wants ``peer`` to know."""
 
     change_id: MessageId
     peer: Name
+    hlc: int
 
 
 # --- from the network ----------------------------------------------------------------------------
@@ -80,19 +114,30 @@ class DeleteRequested:
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """The directory answered: ``peer`` is at ``address``, or it knows nobody of that name."""
+    """The directory answered; ``jitter`` in [0, 1) spreads the retries of many nodes."""
 
     peer: Name
-    address: Address | None
+    found: Found
     jitter: float
 
 
 @dataclass(frozen=True, slots=True)
 class LocateFailed:
-    """The directory did not answer, so the last address we know has to do."""
+    """The directory did not answer, so what is known from before has to do."""
 
     peer: Name
     jitter: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimerFired:
+    """The time that a ``SetTimer`` of ``peer`` named has come."""
+
+    peer: Name
+    jitter: float
+
+
+# --- from classic connections --------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +150,7 @@ class Connected:
 
 @dataclass(frozen=True, slots=True)
 class DialFailed:
-    """No connection for ``item_id``; ``jitter`` in [0, 1) spreads the retries of many nodes."""
+    """No connection for ``item_id``."""
 
     item_id: MessageId
     peer: Name
@@ -131,92 +176,172 @@ class HandOverBroke:
 
 
 @dataclass(frozen=True, slots=True)
-class TimerFired:
-    """The time that a ``SetTimer`` of ``peer`` named has come."""
-
-    peer: Name
-    jitter: float
-
-
-@dataclass(frozen=True, slots=True)
 class TextArrived:
-    """A whole classic message came; ``arrival_id`` was made for its connection."""
+    """A whole classic message came; ``arrival_id`` was made for its connection. ``is_held``: the
+    directory says that a key holds the name of ``sender``."""
 
     arrival_id: MessageId
     sender: Name
     text: DisplayText
     source: str
+    is_held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class DeleteArrived:
-    """A classic delete came from the IP address ``source``."""
+    """A classic delete came from the IP address ``source``; ``is_held`` as in ``TextArrived``."""
 
     arrival_id: MessageId
     sender: Name
     source: str
+    is_held: bool = False
 
 
-# --- answers from the store, inside the same transaction -----------------------------------------
-
-Identified = SendRequested | DeleteRequested | TextArrived | DeleteArrived
-"""Inputs with an id of their own: the pump may have to offer them twice, and they count once."""
+# --- from links ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
-class NewestMessage:
-    """The newest message of one direction that is not deleted; ``source`` of a received one.
+class LinkOpened:
+    """A link to the holder of ``record`` is open: its TLS key is the key of the record.
 
-    ``is_shadowed``: a newer one of ours ended in FAILED, so the peer may have that one, too.
+    ``link`` is a number of the node's. ``stream`` names the outbox that the other end sends from.
+    ``elsewhere`` is what a directory holds under that name, if one was asked; ``is_dialled`` when
+    this node dialled that name.
     """
 
-    message_id: MessageId
-    state: MessageState
-    source: str | None
-    is_shadowed: bool = False
+    link: int
+    record: SignedRecord
+    stream: bytes
+    elsewhere: SignedRecord | None = None
+    is_dialled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
-class Checked:
-    """``seen``: the store has the id of ``request`` already. ``newest`` is what a delete means."""
-
-    request: Identified
-    seen: bool
-    newest: NewestMessage | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class HeadLoaded:
-    """The oldest item for ``peer`` in the outbox, None when empty; and where the peer last was."""
+class LinkFailed:
+    """No link to ``peer`` came about."""
 
     peer: Name
-    item: Item | None
-    last: Whereabouts | None
+    reason: str
+    jitter: float
 
 
 @dataclass(frozen=True, slots=True)
-class Restored:
-    """Like ``HeadLoaded``, for each peer that has items when the outbox is read back.
+class LinkClosed:
+    link: int
+    reason: str
+    jitter: float
 
-    ``restarted`` when the process is new: what it was handing over, nobody can know. Otherwise only
-    a commit failed, and the connection that carries the item still reports how it ended.
+
+@dataclass(frozen=True, slots=True)
+class ItemsArrived:
+    """Items came over a link. ``base`` is the lowest number that the other end still holds."""
+
+    link: int
+    base: int
+    items: tuple[Item, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptArrived:
+    """The other end has committed these numbers; ``results`` says what it did about changes."""
+
+    link: int
+    ranges: Ranges
+    results: tuple[tuple[int, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmArrived:
+    """The other end has committed what it got by mail, by id."""
+
+    link: int
+    results: tuple[tuple[MessageId, str], ...]
+
+
+# --- from the mailbox ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class MailArrived:
+    """An envelope was opened: ``sender`` is the key that signed it, ``name`` what it calls itself.
+
+    ``mail`` is a number of the node's. ``elsewhere`` is what the directory holds under that name.
     """
 
+    mail: int
+    sender: PeerId
+    name: Name
+    stream: bytes
+    base: int
+    items: tuple[Item, ...]
+    confirms: tuple[tuple[MessageId, str], ...]
+    elsewhere: SignedRecord | None = None
+    body: bytes = b""
+    """As it came, to be kept when it has to wait for a person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deposited:
+    """These items, and what we owed, lie in the mailbox of ``peer`` until ``until_ms``."""
+
     peer: Name
-    item: Item
-    last: Whereabouts | None
-    restarted: bool
+    ranges: Ranges
+    owed: tuple[MessageId, ...]
+    until_ms: int
 
 
-Answer = Checked | HeadLoaded
+@dataclass(frozen=True, slots=True)
+class DepositFailed:
+    peer: Name
+    reason: str
+    jitter: float
+
+
+# --- from a person, about a key ------------------------------------------------------------------
+
+
+class Decision(Enum):
+    """What a person decided about a name (``api.TrustDecision``), or VERIFIED its key."""
+
+    VERIFIED = "verified"
+    ACCEPT = "accept"
+    REFUSE = "refuse"
+    ALLOW_CLASSIC = "classic"
+    FORGET = "forget"
+
+
+@dataclass(frozen=True, slots=True)
+class PersonDecided:
+    """``key`` is the one that was VERIFIED. ``request`` is a number of the node's."""
+
+    request: int
+    peer: Name
+    decision: Decision
+    jitter: float
+    key: PeerId | None = None
+
+
+Identified = SendRequested | DeleteRequested | ReadNoted | TextArrived | DeleteArrived
+"""Inputs with ids of their own: the pump may have to offer them twice, and they count once."""
+
 Input = (
     Identified
     | Located
     | LocateFailed
+    | TimerFired
     | Connected
     | DialFailed
     | Handed
     | HandOverBroke
-    | TimerFired
-    | Restored
+    | LinkOpened
+    | LinkFailed
+    | LinkClosed
+    | ItemsArrived
+    | ReceiptArrived
+    | ConfirmArrived
+    | MailArrived
+    | Deposited
+    | DepositFailed
+    | PersonDecided
 )
+"""What the node gives to the pump."""

@@ -1,7 +1,9 @@
-"""The life of what we send: one lane a peer, oldest first, one item in flight.
+"""The life of what we send to classic peers: one lane a peer, oldest first, one item in flight.
 
-A classic peer knows no ids and sends no receipts, so an item is tried again only while no byte of
-it can have left; after that its outcome is what the connection showed, and it is never repeated.
+It also holds the lanes of those of whom it is not known yet what they speak: the engine moves a
+lane to ``delivery.lanes`` as soon as its peer turns out to have a key. A classic peer knows no ids
+and sends no receipts, so an item is tried again only while no byte of it can have left; after that
+its outcome is what the connection showed, and it is never repeated.
 The table below is that rule. The engine holds the head of each lane; all the rest is on disk.
 """
 
@@ -9,43 +11,38 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
+from netchat.delivery.checked import Entry, HeadLoaded, Restored, Routed, Whereabouts
 from netchat.delivery.effects import (
     Abandon,
     AskHead,
-    DeleteProgressed,
     Dial,
     Effect,
     HandOver,
     Locate,
-    MessageAccepted,
-    MessageProgressed,
-    PeerPostponed,
     RemoveItem,
     SetItemState,
     SetMessageState,
     SetTimer,
     StoreAddress,
-    StoreItem,
-    StoreOwnMessage,
+    VoidItem,
 )
 from netchat.delivery.inputs import (
     Connected,
     DialFailed,
     Handed,
     HandOverBroke,
-    HeadLoaded,
-    Item,
-    ItemKind,
     ItemState,
-    Located,
-    LocateFailed,
-    Restored,
-    SendRequested,
+    Route,
     TimerFired,
-    Whereabouts,
 )
-from netchat.limits import ADDRESS_AGE_MS_MAX, EXPIRY_MS, RETRY_MS_MAX, RETRY_MS_MIN
-from netchat.model import Address, DeleteOutcome, MessageId, MessageState, Name
+from netchat.delivery.notices import DeleteProgressed, MessagesProgressed, PeerPostponed
+from netchat.limits import (
+    ADDRESS_AGE_MS_MAX,
+    CLASSIC_SEND_BYTES_MAX,
+    RETRY_MS_MAX,
+    RETRY_MS_MIN,
+)
+from netchat.model import Address, DeleteOutcome, ItemKind, MessageId, MessageState, Name
 
 
 class ItemEvent(Enum):
@@ -56,6 +53,7 @@ class ItemEvent(Enum):
     RESTARTED = auto()
     EXPIRED = auto()
     CANCELLED = auto()
+    TOO_LONG = auto()
 
 
 TRANSITIONS: Final[dict[tuple[ItemState, ItemEvent], ItemState]] = {
@@ -65,6 +63,7 @@ TRANSITIONS: Final[dict[tuple[ItemState, ItemEvent], ItemState]] = {
     (ItemState.QUEUED, ItemEvent.RESTARTED): ItemState.QUEUED,
     (ItemState.QUEUED, ItemEvent.EXPIRED): ItemState.EXPIRED,
     (ItemState.QUEUED, ItemEvent.CANCELLED): ItemState.CANCELLED,
+    (ItemState.QUEUED, ItemEvent.TOO_LONG): ItemState.FAILED,
     # The commit that said HANDING failed without telling that it took effect: no byte has left.
     (ItemState.HANDING, ItemEvent.CONNECTED): ItemState.HANDING,
     # A byte may have left: no repeat, no cancel, no expiry; only its own connection ends it.
@@ -109,7 +108,7 @@ class _Lane:
     worked, or when the directory does not answer and the address is not old.
     """
 
-    item: Item
+    item: Entry
     last: Whereabouts | None
     phase: Phase = Phase.WAITING
     attempts: int = 0
@@ -117,34 +116,42 @@ class _Lane:
 
 
 class Outbox:
-    """The lanes of all peers. Methods take the time in ms and return effects; nothing waits."""
+    """The lanes of all peers. Methods take the time in ms and return effects; nothing waits.
 
-    def __init__(self) -> None:
+    ``text_bytes_max`` is what a classic message of ours has room for.
+    """
+
+    def __init__(self, text_bytes_max: int = CLASSIC_SEND_BYTES_MAX) -> None:
+        self.text_bytes_max = text_bytes_max
         self._lanes: dict[Name, _Lane] = {}
 
     # --- from a person ---------------------------------------------------------------------------
 
-    def send(self, now_ms: int, request: SendRequested) -> list[Effect]:
-        """Put a message into the lane of its peer, and try the lane at once."""
-        effects: list[Effect] = [
-            StoreOwnMessage(request.message_id, request.peer, request.text),
-        ]
-        if request.address is not None:
-            effects.append(StoreAddress(request.peer, request.address))
-        item = Item(
-            request.message_id,
-            request.peer,
-            ItemKind.TEXT,
-            ItemState.QUEUED,
-            now_ms + EXPIRY_MS,
-        )
-        effects += [StoreItem(item, request.text), MessageAccepted(request.message_id)]
-        return effects + self._enqueue(now_ms, item, request.address)
+    def enqueued(self, now_ms: int, entry: Entry, address: Address | None) -> list[Effect]:
+        """Something was put behind whatever waits for its peer: try the lane at once."""
+        lane = self._lanes.get(entry.peer)
+        if lane is None:
+            lane = self._lanes[entry.peer] = _Lane(entry, None)
+        elif lane.phase is not Phase.WAITING:
+            return []
+        lane.attempts = 0
+        return self._begin(now_ms, lane, address)
 
-    def send_delete(self, now_ms: int, change_id: MessageId, peer: Name) -> list[Effect]:
-        """Put a classic delete behind whatever waits for ``peer``."""
-        item = Item(change_id, peer, ItemKind.DELETE, ItemState.QUEUED, now_ms + EXPIRY_MS)
-        return [StoreItem(item, None), *self._enqueue(now_ms, item, None)]
+    def has(self, peer: Name) -> bool:
+        """Tell whether this peer has a lane here."""
+        return peer in self._lanes
+
+    def release(self, peer: Name) -> bool:
+        """Let go of the lane of a peer that turned out to have a key: no byte more in plain text.
+
+        Returns whether it is gone. While bytes are on their way it stays; the head that is loaded
+        after them comes with the new route.
+        """
+        lane = self._lanes.get(peer)
+        if lane is not None and lane.phase in (Phase.HANDING, Phase.UNSURE):
+            return False
+        self._lanes.pop(peer, None)
+        return True
 
     def is_in_flight(self, item_id: MessageId, peer: Name) -> bool:
         """Tell whether a connection for this item is being opened or used."""
@@ -161,32 +168,29 @@ class Outbox:
         lane = self._lanes[peer]
         lane.item = replace(lane.item, is_erased=True)
 
-    def cancel(self, item_id: MessageId, peer: Name) -> list[Effect]:
+    def cancel(self, item_id: MessageId, peer: Name, seq: int) -> list[Effect]:
         """Take an item that is not in flight out of its lane, wherever it stands there."""
         assert not self.is_in_flight(item_id, peer)
-        effects: list[Effect] = [RemoveItem(item_id)]
+        effects: list[Effect] = [VoidItem(peer, seq)]
         lane = self._lanes.get(peer)
         if lane is not None and lane.item.item_id == item_id:
             lane.phase = Phase.WAITING
             effects.append(AskHead(peer))
         return effects
 
-    def _enqueue(self, now_ms: int, item: Item, address: Address | None) -> list[Effect]:
-        lane = self._lanes.get(item.peer)
-        if lane is None:
-            lane = self._lanes[item.peer] = _Lane(item, None)
-        elif lane.phase is not Phase.WAITING:
-            return []
-        lane.attempts = 0
-        return self._begin(now_ms, lane, address)
-
     # --- the way of the head of a lane -----------------------------------------------------------
 
     def _begin(self, now_ms: int, lane: _Lane, address: Address | None) -> list[Effect]:
+        if lane.item.kind in (ItemKind.VOID, ItemKind.READ):  # nothing a classic peer could be told
+            lane.phase = Phase.WAITING
+            return [RemoveItem(lane.item.peer, lane.item.seq), AskHead(lane.item.peer)]
         if now_ms >= lane.item.expires_ms:
             return self._end(lane, ItemEvent.EXPIRED, "expired")
         if lane.item.is_erased or lane.item.target_state in NEVER_ARRIVED:
             return self._end(lane, ItemEvent.CANCELLED, "deleted")
+        if address is not None and lane.item.text_bytes > self.text_bytes_max:
+            # Before anybody is dialled: classic clients die of a connection without a text.
+            return self._end(lane, ItemEvent.TOO_LONG, "too-long")
         if address is None:
             lane.phase = Phase.LOCATING
             return [Locate(lane.item.peer)]
@@ -214,11 +218,11 @@ class Outbox:
             message_state = _MESSAGE_STATES[state]
             done = [
                 SetMessageState(item.item_id, message_state, reason),
-                MessageProgressed(item.item_id, item.peer, message_state, reason),
+                MessagesProgressed(item.peer, (item.item_id,), message_state, reason),
             ]
         else:
             done = [DeleteProgressed(item.item_id, item.peer, _DELETE_OUTCOMES[state])]
-        return [*done, RemoveItem(item.item_id), AskHead(item.peer)]
+        return [*done, RemoveItem(item.peer, item.seq), AskHead(item.peer)]
 
     def _head(self, item_id: MessageId, peer: Name, event: ItemEvent) -> _Lane | None:
         """Return the lane whose head this event may move; None for a report that comes too late."""
@@ -235,26 +239,31 @@ class Outbox:
             return []
         return self._begin(now_ms, lane, None)
 
-    def located(self, now_ms: int, event: Located) -> list[Effect]:
+    def routed(self, now_ms: int, event: Routed) -> list[Effect]:
+        """Go on as the directory says; without one a recent address serves: people who know each
+        other go on."""
         lane = self._lanes.get(event.peer)
         if lane is None or lane.phase is not Phase.LOCATING:
             return []
-        if event.address is None:
-            return self._postpone(now_ms, lane, "not-registered", event.jitter)
-        lane.last = Whereabouts(event.address, now_ms)
-        return [
-            StoreAddress(event.peer, event.address),
-            *self._begin(now_ms, lane, event.address),
-        ]
+        match event.route:
+            case Route.CLASSIC_REFUSED:
+                return self._postpone(now_ms, lane, "classic-not-allowed", event.jitter)
+            case Route.STOPPED:
+                return self._postpone(now_ms, lane, "key-changed", event.jitter)
+            case Route.CLASSIC if event.answered and event.address is not None:
+                lane.last = Whereabouts(event.address, now_ms)
+                at = StoreAddress(event.peer, event.address)
+                return [at, *self._begin(now_ms, lane, event.address)]
+            case Route.CLASSIC if not event.answered and self._is_recent(now_ms, lane):
+                assert lane.last is not None
+                return self._begin(now_ms, lane, lane.last.address)
+            case _:
+                reason = "not-registered" if event.answered else "directory-unreachable"
+                return self._postpone(now_ms, lane, reason, event.jitter)
 
-    def locate_failed(self, now_ms: int, event: LocateFailed) -> list[Effect]:
-        """Without a directory a recent address serves: people who know each other go on."""
-        lane = self._lanes.get(event.peer)
-        if lane is None or lane.phase is not Phase.LOCATING:
-            return []
-        if lane.last is None or now_ms - lane.last.at_ms > ADDRESS_AGE_MS_MAX:
-            return self._postpone(now_ms, lane, "directory-unreachable", event.jitter)
-        return self._begin(now_ms, lane, lane.last.address)
+    @staticmethod
+    def _is_recent(now_ms: int, lane: _Lane) -> bool:
+        return lane.last is not None and now_ms - lane.last.at_ms <= ADDRESS_AGE_MS_MAX
 
     def connected(self, event: Connected) -> list[Effect]:
         """Say on disk that bytes may leave; only after that commit does one leave."""
@@ -265,8 +274,8 @@ class Outbox:
         lane.item = replace(lane.item, state=state)
         lane.phase = Phase.HANDING
         return [
-            SetItemState(event.item_id, state),
-            HandOver(event.item_id, event.peer, lane.item.kind),
+            SetItemState(event.peer, lane.item.seq, state),
+            HandOver(event.item_id, event.peer, lane.item.seq, lane.item.kind),
         ]
 
     def dial_failed(self, now_ms: int, event: DialFailed) -> list[Effect]:
@@ -289,20 +298,21 @@ class Outbox:
 
     def head_loaded(self, now_ms: int, answer: HeadLoaded) -> list[Effect]:
         """Go on with the next item, at the address that has just worked; or close the lane."""
-        if answer.item is None:
+        if answer.entry is None:
             self._lanes.pop(answer.peer, None)
             return []
-        assert answer.item.state is ItemState.QUEUED, "only the head of a lane is ever in flight"
-        lane = self._lanes.setdefault(answer.peer, _Lane(answer.item, answer.last))
-        lane.item = answer.item
+        assert answer.entry.state is not ItemState.HANDING, "only the head is ever in flight"
+        lane = self._lanes.setdefault(answer.peer, _Lane(answer.entry, answer.last))
+        lane.item = answer.entry
         lane.attempts = 0
         worked = lane.last if lane.has_worked else None
         return self._begin(now_ms, lane, worked.address if worked else None)
 
     def restored(self, now_ms: int, event: Restored) -> list[Effect]:
         """Take up a lane that the store remembers."""
-        lane = self._lanes[event.peer] = _Lane(event.item, event.last)
-        if event.item.state is ItemState.HANDING:
+        assert event.entry is not None
+        lane = self._lanes[event.peer] = _Lane(event.entry, event.last)
+        if event.entry.state is ItemState.HANDING:
             if event.restarted:
                 return self._end(lane, ItemEvent.RESTARTED, "interrupted")
             lane.phase = Phase.UNSURE

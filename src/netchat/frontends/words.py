@@ -129,6 +129,8 @@ _SEND_REASONS: Final = {
     "timeout": "the connection to {peer} broke on the way; it may or may not have arrived",
     "broken": "the connection to {peer} broke on the way; it may or may not have arrived",
     "deleted": "it was deleted before it left",
+    "withdrawn": "it was deleted before it was known whether it had arrived",
+    "forgotten": "it was told to forget who {peer} is",
     "too-long": "with your name it is longer than a classic client can read",
     "interrupted": "NetChat was stopped on the way; it may or may not have arrived",
     "expired": "{peer} was not reachable for 30 days",
@@ -227,8 +229,8 @@ def _queued_ended(event: QueuedMessagesEnded) -> str:
 def _messages_missing(peer: Name, count: int) -> str:
     came = "a message" if count == 1 else f"{count} messages"
     return (
-        f"netchat: {came} of {peer} never came here, though {peer} holds them for delivered: one of"
-        f" you went back to an older state of its disk; ask {peer} to send them again."
+        f"netchat: {came} of {peer} never came here and will not: the time for it ran out there, or"
+        f" one of you went back to an older state of its disk; ask {peer} to send them again."
     )
 
 

@@ -136,10 +136,17 @@ class Ledger:
             case SettleItems():
                 return self._settle_items(now_ms, effect)
             case StoreDeposit(peer, deposited, until_ms):
-                ids: list[MessageId] = []
+                stored: list[tuple[ItemKind, MessageId]] = []
                 for first, last in deposited:
-                    ids += self._outbox.store(peer, first, last, until_ms)
-                return self._progressed(now_ms, peer, ids, MessageState.STORED)
+                    stored += self._outbox.store(peer, first, last, until_ms)
+                ids = [item_id for kind, item_id in stored if kind is ItemKind.TEXT]
+                # Whoever waits for a delete need not: it is as far as it comes for now.
+                waits = [
+                    DeleteProgressed(item_id, peer, DeleteOutcome.QUEUED)
+                    for kind, item_id in stored
+                    if kind is ItemKind.DELETE
+                ]
+                return [*self._progressed(now_ms, peer, ids, MessageState.STORED), *waits]
             case MarkRead(peer, hlc):
                 read = self._history.mark_read(peer, hlc, now_ms)
                 if not read:

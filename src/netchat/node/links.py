@@ -58,6 +58,8 @@ class Links:
         self._pending: dict[Link, list[Frame]] = {}
         self._paused: set[Link] = set()
         self._dialling: dict[Name, asyncio.Task[None]] = {}
+        self._dialled: dict[PeerId, Name] = {}
+        """As whom each key was dialled last; it may call itself another name."""
         self._is_closed = False
 
     def is_linked(self, name: Name) -> bool:
@@ -72,6 +74,7 @@ class Links:
     def open(self, order: OpenLink) -> None:
         """Dial, unless that is under way; ends in ``LinkOpened`` or ``LinkFailed``."""
         if order.peer not in self._dialling and not self._is_closed:
+            self._dialled[order.key] = order.peer
             task = self._tasks.create_task(self._dial(order))
             self._dialling[order.peer] = task
             task.add_done_callback(lambda _: self._dialling.pop(order.peer, None))
@@ -94,6 +97,7 @@ class Links:
             self._dialling.pop(order.peer, None)
             return
         self._dialling.pop(order.peer, None)
+        self._dialled.pop(order.key, None)
         self._submit(LinkFailed(order.peer, reason, self._jitter()))
 
     def transmit(self, order: Transmit) -> None:
@@ -154,8 +158,9 @@ class Links:
         self._links[self._count] = link
         self._by_key[link.key] = link
         self._names[link] = signed.record.name
-        if link.is_dialler:  # its key came from a pin or a record that was looked up
-            self._submit(LinkOpened(self._count, signed, link.hello.stream))
+        if link.is_dialler and self._dialled.get(link.key) == signed.record.name:
+            # Name and key came together, from a pin or a record that was looked up.
+            self._submit(LinkOpened(self._count, signed, link.hello.stream, is_dialled=True))
             return
         self._pending[link] = []
         self._tasks.create_task(self._introduce(link, signed))

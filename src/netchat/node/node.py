@@ -84,6 +84,8 @@ from netchat.transport.link import Credentials
 from netchat.transport.listener import Arrival, Listener
 from netchat.wire.classic import ClassicDelete, ClassicText
 
+_AS_WANTED: Final = (DeleteOutcome.SENT, DeleteOutcome.APPLIED, DeleteOutcome.QUEUED)
+"""What becomes of a delete without a person being told who waits for it no more."""
 _ALL_IPV4: Final = "0.0.0.0"  # noqa: S104 (people on the network are to reach us)
 
 
@@ -133,7 +135,7 @@ class ChatNode:
             tasks,
             submit,
             jitter,
-            self._elsewhere,
+            self._elsewhere_if_any,
             lambda: self._worker.is_full,
         )
         self._post = Post(
@@ -209,11 +211,17 @@ class ChatNode:
         return Address(host, listening.port)
 
     async def _elsewhere(self, name: Name, key: PeerId) -> SignedRecord | None:
-        """Return what the directory holds under a name, unless ``key`` is pinned for it."""
+        """Return what the directory holds under a name, unless ``key`` is pinned for it.
+
+        Raises DirectoryError, StoreUnavailable.
+        """
+        pin = await self._worker.ask(lambda pump: pump.pin(name))
+        return None if pin.key == key else await self._rendezvous.record(name)
+
+    async def _elsewhere_if_any(self, name: Name, key: PeerId) -> SignedRecord | None:
+        """As ``_elsewhere``, for what goes on without a directory, too."""
         with contextlib.suppress(DirectoryError, StoreUnavailable):
-            pin = await self._worker.ask(lambda pump: pump.pin(name))
-            if pin.key != key:
-                return await self._rendezvous.record(name)
+            return await self._elsewhere(name, key)
         return None
 
     # --- api.Node --------------------------------------------------------------------------------
@@ -504,8 +512,7 @@ class ChatNode:
                 self._waiters.postponed(peer, reason)
             case notices.DeleteProgressed(change_id, deleted_of, outcome):
                 heard = self._waiters.delete_progressed(change_id, deleted_of, outcome)
-                is_done = outcome in (DeleteOutcome.SENT, DeleteOutcome.APPLIED)
-                if not heard and not is_done and deleted_of is not None:
+                if not heard and outcome not in _AS_WANTED and deleted_of is not None:
                     self._tell(api.QueuedDeleteEnded(deleted_of, outcome))
             case notices.DecisionDone(request, _, refused):
                 if (decision := self._waiters.decisions.get(request)) is not None:

@@ -318,6 +318,8 @@ class Pump:
             outward.append(notice)
             if isinstance(notice, KeyStopped | KeyMoved):
                 outward += self._cut(now_ms, notice.peer, "key-changed")
+            if isinstance(notice, KeyStopped):
+                outward += self._drained(now_ms, deque(self._engine.stopped(notice.peer)))
         return outward
 
     def _cut(self, now_ms: int, peer: Name, code: str) -> list[Outward]:
@@ -360,9 +362,11 @@ class Pump:
         admission = self._trusted.admit(event)
         told = self._told(now_ms)
         if admission.entrance is not Entrance.OPEN:
-            failed = LinkFailed(event.record.record.name, admission.code, jitter=0.5)
-            closed = CloseLink(event.link, admission.code)
-            return [*told, closed, *self._stepped(now_ms, failed)]
+            told.append(CloseLink(event.link, admission.code))
+            if event.is_dialled:
+                failed = LinkFailed(event.record.record.name, admission.code, jitter=0.5)
+                told += self._stepped(now_ms, failed)
+            return told
         return told + self._stepped(now_ms, self._judge.admitted(event))
 
     def _receive(self, now_ms: int, event: MailArrived) -> list[Outward]:
@@ -372,7 +376,8 @@ class Pump:
             return [*told, MailSettled(event.mail)]
         if entrance is Entrance.HELD:
             if self._arrivals.held_count() >= HELD_MAX:
-                return told  # it stays in the mailbox as long as that keeps it
+                # Its sender keeps a copy; what lies behind it in the mailbox must not wait for it.
+                return [*told, MailSettled(event.mail)]
             self._arrivals.hold(event.name, event.sender, event.body, now_ms)
             return [*told, MailSettled(event.mail), MailHeld(event.name, len(event.items))]
         told += self._stepped(now_ms, self._judge.confirm(event.name, event.confirms))

@@ -11,7 +11,7 @@ from enum import Enum
 from netchat.delivery.inputs import Decision, Found, LinkOpened, MailArrived, Route
 from netchat.delivery.notices import KeyMoved, KeyStopped, Notice, RecordRefused
 from netchat.directory.records import open_record
-from netchat.errors import NetChatError
+from netchat.errors import NetChatError, RemoteError, StoreUnavailable
 from netchat.identity import trust
 from netchat.identity.trust import Judgement, Verdict, Way
 from netchat.limits import PINS_MAX
@@ -52,6 +52,8 @@ class Trusted:
         self._allow_classic = allow_classic
         self._pins: dict[Name, Pin] = {}
         self._told: set[tuple[Name, str]] = set()
+        self._given: dict[tuple[Name, PeerId], int] = {}
+        """The highest numbers that a directory gave, since this start."""
         self._notices: list[Notice] = []
 
     def take_notices(self) -> list[Notice]:
@@ -93,8 +95,17 @@ class Trusted:
         )
         self._pins[pin.name] = pin
 
-    def _see(self, before: Pin, signed: SignedRecord) -> Judgement:
-        """Judge a record of a name, remember what it says, and tell what is strange about it."""
+    def _see(self, before: Pin, signed: SignedRecord, *, is_hello: bool = False) -> Judgement:
+        """Judge a record of a name, remember what it says, and tell what is strange about it.
+
+        In a HELLO an older record is not strange: its key is proven by TLS, and it may have been
+        renewed while the link was opened. Nor is one that a directory gives, as long as it never
+        gave a newer one: who comes back may say HELLO before it has registered.
+        """
+        holder = (before.name, signed.record.key)
+        given_seq = self._given.get(holder, 0)
+        if not is_hello:
+            self._given[holder] = max(given_seq, signed.record.seq)
         judgement = trust.record_seen(before, signed)
         if judgement.is_news:
             self._put(judgement.pin)
@@ -104,7 +115,7 @@ class Trusted:
                 self._notices.append(
                     KeyStopped(before.name, was_verified, before.key, signed.record.key)
                 )
-            case Verdict.STALE:
+            case Verdict.STALE if not is_hello and signed.record.seq < given_seq:
                 self._tell_once(before.name, "rollback")
             case Verdict.FORKED:
                 self._tell_once(before.name, "equivocation")
@@ -173,7 +184,7 @@ class Trusted:
             return Admission(Entrance.CLOSED, "too-many-names")
         if backed and event.elsewhere is not None:
             pin = self._see(pin, event.elsewhere).pin
-        judgement = self._see(pin, event.record)
+        judgement = self._see(pin, event.record, is_hello=True)
         if judgement.verdict is Verdict.STOP or judgement.pin.pending is not None:
             return Admission(Entrance.HELD, "key-not-accepted")
         if judgement.verdict is Verdict.FORKED or judgement.pin.key != record.key:
@@ -222,7 +233,10 @@ class Trusted:
 
 
 def _opened(row: PinRow) -> Pin:
-    """Read a pin; its records were checked when they came, and are checked again here."""
+    """Read a pin; its records were checked when they came, and are checked again here.
+
+    Raises StoreUnavailable: the file was changed by somebody else.
+    """
     pin = Pin(
         name=row.name,
         state=row.state,
@@ -230,8 +244,11 @@ def _opened(row: PinRow) -> Pin:
         refused=row.refused,
         classic_allowed=row.classic_allowed,
     )
-    if row.record is not None:
-        pin = replace(pin, record=open_record(row.record))
-    if row.pending is not None:
-        pin = replace(pin, pending=open_record(row.pending))
+    try:
+        if row.record is not None:
+            pin = replace(pin, record=open_record(row.record))
+        if row.pending is not None:
+            pin = replace(pin, pending=open_record(row.pending))
+    except RemoteError as error:
+        raise StoreUnavailable(f"what is held of {row.name} is damaged") from error
     return pin

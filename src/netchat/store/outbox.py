@@ -89,18 +89,20 @@ class OutboxTable:
         ).fetchall()
         return [(seq, _KINDS[kind], MessageId(item_id)) for seq, kind, item_id in rows]
 
-    def store(self, peer: Name, first: int, last: int, until_ms: int) -> Sequence[MessageId]:
-        """Note that a range lies in the mailbox; return the messages among it."""
+    def store(
+        self, peer: Name, first: int, last: int, until_ms: int
+    ) -> Sequence[tuple[ItemKind, MessageId]]:
+        """Note that a range lies in the mailbox; return the kind and id of each."""
         self._connection.execute(
             "UPDATE outbox SET state = 'stored', stored_until_ms = ?"
             " WHERE peer = ? AND seq BETWEEN ? AND ?",
             (until_ms, peer.key, first, last),
         )
         rows = self._connection.execute(
-            "SELECT item_id FROM outbox WHERE peer = ? AND seq BETWEEN ? AND ? AND kind = 'text'",
+            "SELECT kind, item_id FROM outbox WHERE peer = ? AND seq BETWEEN ? AND ?",
             (peer.key, first, last),
         ).fetchall()
-        return [MessageId(row[0]) for row in rows]
+        return [(_KINDS[kind], MessageId(item_id)) for kind, item_id in rows]
 
     def take_expired(self, peer: Name, now_ms: int) -> Sequence[tuple[int, ItemKind, MessageId]]:
         """Remove what is past its time, and is not just being handed over."""
@@ -128,9 +130,13 @@ class OutboxTable:
         return found
 
     def items(self, peer: Name, after: int, items_max: int, bytes_max: int) -> Sequence[Item]:
-        """Return what waits behind number ``after``, in order; one item at least, if there is."""
+        """Return what waits behind number ``after``, in order; one item at least, if there is.
+
+        What is just being handed over in plain text is on its way already.
+        """
         rows = self._connection.execute(
-            f"SELECT {_ITEM} FROM outbox WHERE peer = ? AND seq > ? ORDER BY seq LIMIT ?",  # noqa: S608 (constant)
+            f"SELECT {_ITEM} FROM outbox WHERE peer = ? AND seq > ? AND state <> 'handing'"  # noqa: S608 (constant)
+            " ORDER BY seq LIMIT ?",
             (peer.key, after, items_max),
         )
         return _bounded(rows, bytes_max)
