@@ -147,7 +147,11 @@ def tests(_done: frozenset[str]) -> Outcome:
     return run([PYTHON, *PYTEST, *MEASURE, "-m", "not slow"], environment=MEASURED)
 
 
-PURE = ("errors.py", "limits.py", "model.py", "wire/*.py", "delivery/*.py", "directory/registry.py")
+PURE = (
+    *("errors.py", "limits.py", "model.py", "wire/*.py", "delivery/*.py", "identity/*.py"),
+    *(f"directory/{name}.py" for name in ("mailbox", "nonces", "records", "registry")),
+    "transport/pool.py",
+)
 RUNS = (
     ast.FunctionDef,
     ast.AsyncFunctionDef,
@@ -311,10 +315,25 @@ STEPS = (
         script("tools/docs.py", "--check"),
         beside=True,
     ),
+    Step(
+        "sim-long",
+        "simulated networks with 2,000 other seeds",
+        module("netchat", "sim", "--seeds", "2000", "--first", "1000"),
+        fast=False,
+        show=True,
+    ),
     Step("gates", "planted faults turn their step red", script("tools/gates.py"), fast=False),
     Step("wheel", "the built wheel is whole and starts", wheel, fast=False),
     Step("pythons", "the tests on other Pythons", pythons, fast=False, show=True),
-    Step("bench", "figures of the start", script("bench/start.py"), fast=False, show=True),
+    Step("bench-start", "figures of the start", script("bench/start.py"), fast=False, show=True),
+    Step("bench-links", "figures of links", script("bench/links.py"), fast=False, show=True),
+    Step(
+        "bench-delivery",
+        "figures of delivery",
+        script("bench/delivery.py"),
+        fast=False,
+        show=True,
+    ),
 )
 
 

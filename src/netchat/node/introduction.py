@@ -16,6 +16,7 @@ from netchat.limits import (
     PREKEY_GRACE_MS,
     PREKEY_ROTATION_MS,
     PREKEY_UNTIL_MS,
+    RECORD_AHEAD_MS_MAX,
     RECORD_ADDRESSES_MAX,
 )
 from netchat.model import Address, Name, Record, SignedRecord
@@ -116,21 +117,28 @@ class Introduction:
             return False
         record = self._signed.record
         is_in_date = not prekey or now_ms < record.prekey_until_ms - PREKEY_UNTIL_MS // 2
-        return record.addresses == addresses and record.prekey == prekey and is_in_date
+        # A directory refuses what was issued ahead, as by a clock that was set right meanwhile.
+        is_from_now = record.issued_ms <= now_ms + RECORD_AHEAD_MS_MAX // 2
+        is_same = record.addresses == addresses and record.prekey == prekey
+        return is_same and is_in_date and is_from_now
 
     async def _public_prekey(self, now_ms: int) -> bytes:
         """Return the prekey in use; a new one when it is a day old, and erase those long unused."""
-        if self._prekey is None or now_ms - self._prekey[1] >= PREKEY_ROTATION_MS:
-            await self._keep(lambda own: self._rotate(own, now_ms))
-        assert self._prekey is not None
-        return self._prekey[0]
+        prekey = self._prekey
+        if prekey is None or not 0 <= now_ms - prekey[1] < PREKEY_ROTATION_MS:
+            found: list[tuple[bytes, int]] = []
+            await self._keep(lambda own: found.append(_rotated(own, now_ms)))
+            # Only now: mail for a prekey whose secret is on no disk could never be opened.
+            prekey = self._prekey = found[-1]
+        return prekey[0]
 
-    def _rotate(self, own: Own, now_ms: int) -> None:
-        newest = own.newest_prekey()
-        if newest is not None and 0 <= now_ms - newest[1] < PREKEY_ROTATION_MS:
-            self._prekey = (prekey_from_secret(newest[0]).public, newest[1])
-            return
-        made = make_prekey()
-        own.add_prekey(made.prekey_id, made.secret, now_ms)
-        own.erase_prekeys(now_ms - PREKEY_GRACE_MS)
-        self._prekey = (made.public, now_ms)
+
+def _rotated(own: Own, now_ms: int) -> tuple[bytes, int]:
+    """Return the prekey in use and when it was made; a new one when that is a day ago."""
+    newest = own.newest_prekey()
+    if newest is not None and 0 <= now_ms - newest[1] < PREKEY_ROTATION_MS:
+        return prekey_from_secret(newest[0]).public, newest[1]
+    made = make_prekey()
+    own.add_prekey(made.prekey_id, made.secret, now_ms)
+    own.erase_prekeys(now_ms - PREKEY_GRACE_MS)
+    return made.public, now_ms

@@ -21,6 +21,7 @@ from netchat.errors import (
     DirectoryRefused,
     DirectoryUnreachable,
     InvalidAddress,
+    StoreUnavailable,
 )
 from netchat.limits import (
     HEARTBEAT_LOCAL_S,
@@ -164,7 +165,7 @@ class Rendezvous:
                 return  # our own process hosts it, so it is slow, not gone
             self._searches += 1
             self._note_loss(lost)
-            with contextlib.suppress(DirectoryError, AddressInUse):
+            with contextlib.suppress(DirectoryError, AddressInUse, StoreUnavailable):
                 if self._url is None:
                     await self.find()
                     await self._come_back()
@@ -270,6 +271,8 @@ class Rendezvous:
                 self._tell(NameMoved(client.url))
         except InvalidAddress:
             self._note_loss(client)
+        except StoreUnavailable:
+            pass  # our own disk does not take the number of a new record; a later beat asks again
         except DirectoryUnreachable:
             await self._recover(client)
 

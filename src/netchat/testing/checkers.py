@@ -1,113 +1,177 @@
-"""What must hold at the end of a run with classic traffic, whatever happened in it.
+"""What must hold at the end of a run between people with keys, whatever happened in it.
 
-A classic peer confirms nothing, so a message that was sent may be lost; what may never happen is
-that a history shows what nobody sent, or shows it twice, or that a state lies.
+Every message that was accepted is in the sender's history, and either waits in its outbox or has
+ended; DELIVERED means once in the receiver's history, and nothing is there that was not sent. The
+first word of a violation is its kind: ``lost`` and ``doubled`` are counted on their own.
 """
 
 from collections import Counter
 from collections.abc import Iterator
 
-from netchat.limits import PAGE_MESSAGES_MAX
-from netchat.model import Message, MessageState, Name
-from netchat.store.history import History
-from netchat.testing.machine import Machine
+from netchat.model import MessageId, MessageState, Name, PeerId
+from netchat.testing.checkers_classic import classic_violations
+from netchat.testing.evidence import Disk, Evidence, Row
 from netchat.testing.workload import Run
-from netchat.wire.classic import encode_delete, encode_text
+
+WAITING = (MessageState.QUEUED, MessageState.STORED)
+ARRIVED = (MessageState.DELIVERED, MessageState.READ)
 
 
-class Evidence:
-    """What the disks of a run say, and what its people were told."""
-
-    def __init__(self, run: Run) -> None:
-        self.machines = {machine.name: machine for machine in run.machines}
-        self.histories = {
-            (machine.name, peer): _conversation(machine, peer)
-            for machine in run.machines
-            for peer in self.machines
-        }
-
-    def own(self, machine: Machine) -> Iterator[tuple[Name, Message]]:
-        """Yield what ``machine`` wrote, with whom to."""
-        for (owner, peer), messages in self.histories.items():
-            if owner == machine.name:
-                yield from ((peer, message) for message in messages if message.outgoing)
-
-    def violations(self) -> list[str]:
-        """Return what is wrong, one sentence each; an empty list is a good run."""
-        found: list[str] = []
-        for machine in self.machines.values():
-            found += self._received_what_was_handed(machine)
-            found += self._states_are_true(machine)
-            found += self._kept_what_was_accepted(machine)
-            found += self._deleted_no_more_than_asked(machine)
-        return found
-
-    def _received_what_was_handed(self, receiver: Machine) -> Iterator[str]:
-        """Nothing in a history that was not sent to it, and nothing twice."""
-        for sender in self.machines.values():
-            handed = Counter(data for peer, data in sender.handed if peer == receiver.name)
-            shown = Counter(
-                encode_text(sender.name, message.text.raw)
-                for message in self.histories[receiver.name, sender.name]
-                if not message.outgoing and message.text is not None
-            )
-            for data, count in shown.items():
-                if handed[data] == 0:
-                    yield f"unsent: {receiver.name} has {data!r}, which {sender.name} never sent"
-                elif count > 1:
-                    yield f"doubled: {receiver.name} has {data!r} {count} times"
-        for text, count in Counter(receiver.told_received).items():
-            if count > 1:
-                yield f"doubled: {receiver.name} was told {count} times of {text!r}"
-
-    def _states_are_true(self, sender: Machine) -> Iterator[str]:
-        """SENT was handed over, CANCELLED never was, nothing is stuck, and the person knows."""
-        for peer, message in self.own(sender):
-            text = sender.told_accepted.get(message.message_id)
-            handed = text is not None and (peer, encode_text(sender.name, text)) in sender.handed
-            told = sender.told_states.get(message.message_id)
-            match message.state:
-                case MessageState.SENT if not handed:
-                    yield f"lost: {sender.name} shows {text!r} as sent, and never handed it over"
-                case MessageState.CANCELLED if handed:
-                    yield f"lie: {sender.name} shows {text!r} as cancelled, and handed it over"
-                case MessageState.QUEUED:
-                    yield f"stuck: {text!r} from {sender.name} to {peer} still waits in peace"
-                case _:
-                    pass
-            if told is not None and told is not message.state:
-                yield f"lie: {sender.name} was told {told.value}, disk says {message.state.value}"
-
-    def _kept_what_was_accepted(self, sender: Machine) -> Iterator[str]:
-        """Whatever left the machine or was reported on is in the sender's own history."""
-        on_disk = {message.message_id for _, message in self.own(sender)}
-        for message_id in sender.told_states:
-            if message_id not in on_disk:
-                yield f"lost: {sender.name} was told about a message that its disk does not have"
-        texts = {
-            encode_text(sender.name, text)
-            for message_id, text in sender.told_accepted.items()
-            if message_id in on_disk
-        }
-        for peer, data in sender.handed:
-            if data != encode_delete(sender.name) and data not in texts:
-                yield f"lost: {sender.name} handed {data!r} to {peer} and does not have it"
-
-    def _deleted_no_more_than_asked(self, receiver: Machine) -> Iterator[str]:
-        """Each delete that was handed over removes one message at most."""
-        for sender in self.machines.values():
-            asked = sender.handed.count((receiver.name, encode_delete(sender.name)))
-            gone = sum(
-                not message.outgoing and message.text is None
-                for message in self.histories[receiver.name, sender.name]
-            )
-            if gone > asked:
-                yield f"deleted: {gone} of {sender.name} gone at {receiver.name}, {asked} asked"
+def number(message_id: MessageId) -> int:
+    """Return what ``--trace`` calls a message."""
+    return int.from_bytes(message_id.value)
 
 
-def _conversation(machine: Machine, peer: Name) -> list[Message]:
-    history = History(machine.disk.connection)
-    messages: list[Message] = []
-    while page := history.page(peer, messages[-1].position if messages else 0, PAGE_MESSAGES_MAX):
-        messages += page
-    return messages
+def violations(run: Run) -> list[str]:
+    """Return what is wrong, one sentence each; an empty list is a good run."""
+    evidence = Evidence(run)
+    found: list[str] = []
+    for disk in evidence.disks:
+        found += (f"written: {disk.owner}: {one}" for one in disk.profile.disk.watch.wrong)
+        found += _kept_what_was_accepted(disk)
+        found += _said_what_is_true(disk)
+        found += _missing_is_missing(evidence, disk)
+        found += _received_what_was_sent(evidence, disk)
+        if disk.machine.is_keyed:
+            found += _came_to_an_end(evidence, disk)
+        for row in disk.own.values():
+            found += _sent_once(evidence, disk, row)
+    for one in evidence.disks:
+        for other in evidence.disks:
+            if one.owner < other.owner and one.is_present and other.is_present:
+                found += _same_order(one, other)
+    return [*found, *classic_violations(evidence)]
+
+
+def _kept_what_was_accepted(disk: Disk) -> Iterator[str]:
+    """Accepted is on disk; refused is not; and what still waits is in the outbox."""
+    profile = disk.profile
+    for message_id in profile.accepted:
+        if message_id not in disk.own:
+            yield f"lost: {number(message_id)} was accepted, and {disk.owner} does not have it"
+    for message_id in profile.refused - profile.accepted:
+        if message_id in disk.own:
+            yield f"lie: {number(message_id)} was refused, and {disk.owner} has it"
+    for message_id, row in disk.own.items():
+        waits = row.state in WAITING
+        in_outbox = disk.outbox.get(message_id, ("", ""))[1] == "text"
+        if message_id not in profile.asked:
+            yield f"unsent: {number(message_id)} is {disk.owner}'s, and nobody wrote it"
+        if waits and not in_outbox:
+            yield f"lost: {number(message_id)} is {row.state.value}, and not in the outbox"
+        if in_outbox and not waits:
+            yield f"lie: {number(message_id)} is {row.state.value}, and still in the outbox"
+
+
+def _said_what_is_true(disk: Disk) -> Iterator[str]:
+    """What the person was told last is what the disk says."""
+    profile = disk.profile
+    heard_all = disk.is_present and not disk.has_lied
+    for message_id, told in profile.states.items():
+        row = disk.own.get(message_id)
+        if row is None:
+            yield f"lost: {disk.owner} heard of {number(message_id)}, which the disk does not have"
+        elif row.state is not told and not _came_further(told, row.state):
+            yield f"lie: {number(message_id)} was told {told.value}, disk says {row.state.value}"
+        elif row.state is not told and message_id in profile.told_now and heard_all:
+            yield f"unsaid: {number(message_id)} is {row.state.value}, told was {told.value}"
+    if heard_all:
+        for row in disk.rows[profile.rows_before :]:
+            if not row.outgoing and not row.is_deleted and row.message_id not in profile.received:
+                yield f"unsaid: {disk.owner} has {number(row.message_id)}, and was not told"
+    for message_id, count in profile.received.items():
+        if count > 1:
+            yield f"doubled: {disk.owner} was told {count} times of {number(message_id)}"
+
+
+def _came_further(told: MessageState, state: MessageState) -> bool:
+    """Tell whether the last word may have been lost in a crash."""
+    return told in WAITING or (told is MessageState.DELIVERED and state is MessageState.READ)
+
+
+def _missing_is_missing(evidence: Evidence, disk: Disk) -> Iterator[str]:
+    """Numbers are missed only when their sender gave them up, or an older disk here took them."""
+    if disk.profile.number:
+        return
+    for name, count in disk.profile.missing.items():
+        gave_up = any(
+            row.state is MessageState.EXPIRED for one in evidence.of(name) for row in one.rows
+        ) or any(one.profile.has_jumped or one.profile.has_forgotten for one in evidence.of(name))
+        if not gave_up:
+            yield f"missing: {disk.owner} misses {count} of {name}, who gave none up"
+
+
+def _received_what_was_sent(evidence: Evidence, disk: Disk) -> Iterator[str]:
+    """Nothing that its key did not write to this person, and each text once."""
+    texts: Counter[tuple[str, str]] = Counter()
+    for row in disk.rows:
+        if row.outgoing or row.sender is None:
+            continue
+        if row.text is not None:
+            texts[row.peer, row.text] += 1
+        asked = _asked(evidence, row.peer, row.sender, row.message_id)
+        if asked is None:
+            yield f"unsent: {disk.owner} has {number(row.message_id)}, which nobody sent"
+        elif asked[0] != disk.owner or row.text not in (None, asked[1]):
+            yield f"unsent: {disk.owner} has {number(row.message_id)} as it was not sent"
+    for (peer, text), count in texts.items():
+        if count > 1:
+            yield f"doubled: {disk.owner} has {text[:30]!r} of {peer} {count} times"
+
+
+def _asked(
+    evidence: Evidence, peer: str, sender: PeerId, message_id: MessageId
+) -> tuple[Name, str] | None:
+    for one in evidence.of(Name(peer)):
+        if one.key == sender and message_id in one.profile.asked:
+            return one.profile.asked[message_id]
+    return None
+
+
+def _sent_once(evidence: Evidence, disk: Disk, row: Row) -> Iterator[str]:
+    """DELIVERED is in the receiver's history, once; CANCELLED never was; deleted is deleted."""
+    copies = [
+        (there, copy)
+        for there in evidence.of(Name(row.peer))
+        for copy in there.rows
+        if copy.message_id == row.message_id and copy.sender == disk.key
+    ]
+    mark = number(row.message_id)
+    for there in evidence.of(Name(row.peer)):
+        if sum(one is there for one, _ in copies) > 1:
+            yield f"doubled: {there.owner} has {mark} more than once"
+    if row.state in ARRIVED and not copies:
+        yield f"lost: {mark} is {row.state.value}, and {row.peer} does not have it"
+    if row.state is MessageState.CANCELLED and copies:
+        yield f"lie: {mark} is cancelled, and {row.peer} has it"
+    if not row.is_deleted or disk.profile.has_jumped:
+        return  # a delete that waited for a year by a wrong clock has expired
+    for there, copy in copies:
+        if evidence.trust_each_other(disk, there) and not copy.is_deleted:
+            yield f"undeleted: {mark} is gone at {disk.owner}, and not at {row.peer}"
+
+
+def _came_to_an_end(evidence: Evidence, disk: Disk) -> Iterator[str]:
+    """In peace nothing waits, and nothing is owed, between those who accept each other's keys."""
+    if not disk.is_present:
+        return
+    names = {one.owner.key for one in evidence.disks}
+    for item_id, (peer, kind) in disk.outbox.items():
+        if peer in names and evidence.trust_each_other(disk, evidence.present(Name(peer))):
+            yield f"stuck: {kind} {number(item_id)} of {disk.owner} to {peer} waits in peace"
+        if peer == disk.owner.key:
+            yield f"stuck: {kind} {number(item_id)} of {disk.owner} to itself"
+    for peer in set(disk.owed):
+        if peer in names and evidence.trust_each_other(disk, evidence.present(Name(peer))):
+            yield f"stuck: {disk.owner} owes {peer} {disk.owed.count(peer)} answers in peace"
+    for peer in disk.held & disk.holders.keys():
+        yield f"stuck: mail of {peer} is held at {disk.owner}, and no key waits"
+
+
+def _same_order(one: Disk, other: Disk) -> Iterator[str]:
+    """Both sides of a conversation show what they both have in the same order."""
+    here = [message.message_id for message in one.conversation(other.owner)]
+    there = [message.message_id for message in other.conversation(one.owner)]
+    both = set(here) & set(there)
+    if [each for each in here if each in both] != [each for each in there if each in both]:
+        yield f"order: {one.owner} and {other.owner} show their messages in another order"

@@ -10,8 +10,9 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from netchat.model import MessageState
-from netchat.testing.checkers import Evidence
+from netchat.testing.checkers import ARRIVED, violations
+from netchat.testing.evidence import Evidence
+from netchat.testing.plants import plant as plant_of
 from netchat.testing.workload import Run
 
 VIOLATIONS_SHOWN_MAX = 10
@@ -70,43 +71,61 @@ class Scorecard:
         }
 
 
-def run_seed(seed: int, *, tracing: bool = False) -> Result:
-    """Play one seed and check it."""
-    run = Run(seed, tracing=tracing)
+def run_seed(seed: int, *, plant: str | None = None, tracing: bool = False) -> Result:
+    """Play one seed and check it.
+
+    ``sent`` counts what people were told is kept; ``delivered`` what its sender calls delivered,
+    and what lies, sent in plain text, with its receiver.
+    """
+    run = Run(seed, plant=plant_of(plant), tracing=tracing)
     try:
         run.play()
-        evidence = Evidence(run)
-        own = [message for machine in run.machines for _, message in evidence.own(machine)]
-        received = [m for ms in evidence.histories.values() for m in ms if not m.outgoing]
+        wrong = violations(run)
+        disks = Evidence(run).disks
+        states = Counter(row.state.value for disk in disks for row in disk.own.values())
+        delivered = sum(row.state in ARRIVED for disk in disks for row in disk.own.values())
+        plain = sum(not row.outgoing and row.sender is None for disk in disks for row in disk.rows)
         return Result(
-            seed=seed,
-            sent=sum(message.state is MessageState.SENT for message in own),
-            delivered=len(received),
-            violations=evidence.violations(),
-            faults=run.world.faults,
-            states=Counter(message.state.value for message in own),
-            trace=run.world.trace,
-            trace_hash=run.world.trace_hash(),
+            seed,
+            sum(len(disk.profile.accepted) for disk in disks),
+            delivered + plain,
+            wrong,
+            run.world.faults,
+            states,
+            run.world.trace,
+            run.world.trace_hash(),
         )
     finally:
         run.close()
 
 
-def run_sim(seeds: Sequence[int], *, trace: bool, as_json: bool) -> int:
+def _played(seed: int, plant: str | None, *, trace: bool) -> Result:
+    """Play one seed; a program that ends in an error of its own is a violation, too."""
+    try:
+        return run_seed(seed, plant=plant, tracing=trace)
+    except Exception as error:
+        if trace:
+            raise
+        wrong = f"broken: {type(error).__name__}: {error}"
+        return Result(seed, 0, 0, [wrong], Counter(), Counter(), [], "")
+
+
+def run_sim(seeds: Sequence[int], *, trace: bool, as_json: bool, plant: str | None = None) -> int:
     """Play ``seeds``, print the scorecard, and return the exit status."""
     card = Scorecard()
     begun = time.perf_counter()
     for seed in seeds:
-        result = run_seed(seed, tracing=trace)
+        result = _played(seed, plant, trace=trace)
         card.results.append(result)
         if trace:
             _say("\n".join(result.trace))
     card.seconds = time.perf_counter() - begun
     _print_card(card, as_json=as_json)
+    planted = "" if plant is None else f" --plant {plant}"
     for result in card.failed:
         for violation in result.violations[:VIOLATIONS_SHOWN_MAX]:
             _say(f"seed {result.seed}: {violation}")
-        _say(f"replay with: netchat sim --seed {result.seed} --trace")
+        _say(f"replay with: netchat sim --seed {result.seed} --trace{planted}")
     return 1 if card.failed else 0
 
 
