@@ -72,7 +72,7 @@ def parse_registration(text: str) -> Registered:
 
 
 class ClassicServer:
-    """A directory on an ephemeral loopback port.
+    """A directory on a loopback port, an ephemeral one unless it is told.
 
     `single_recv` reads every request with one `recv(4096)` and never looks further: a client
     that sends head and body apart is refused. `with_content_length=False` lets the body end where
@@ -85,6 +85,7 @@ class ClassicServer:
         single_recv: bool = False,
         with_content_length: bool = True,
         version: str = "HTTP/1.1",
+        port: int = 0,
     ) -> None:
         self.requests: list[Request] = []
         self._single_recv = single_recv
@@ -93,7 +94,7 @@ class ClassicServer:
         self._entries: dict[str, Registered] = {}
         self._lock = threading.Lock()
         self._workers: list[threading.Thread] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.address: Address = self._listener.getsockname()
         self.url = f"http://127.0.0.1:{self.address[1]}"
         self._acceptor = threading.Thread(target=self._accept)

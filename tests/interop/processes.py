@@ -11,7 +11,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, NoReturn
@@ -22,7 +22,7 @@ from tests.interop.classic_client import LIMIT, Address
 REPOSITORY = Path(__file__).resolve().parents[2]
 REGISTERED = ">>User registered in server!"
 
-ALLOW_CLASSIC: tuple[str, ...] = ()
+ALLOW_CLASSIC = ("--classic",)
 """What `netchat chat` needs besides to send plain text to a classic peer.
 
 The protocol sheet names `--classic`; the commands agreed for the first release have no such
@@ -95,21 +95,28 @@ class Output:
 
 
 class Program:
-    """One NetChat process on three pipes."""
+    """One NetChat process on three pipes.
 
-    def __init__(self, arguments: list[str], home: Path) -> None:
+    ``module`` is what runs, and ``settings`` are added to its environment.
+    """
+
+    module = "netchat"
+
+    def __init__(
+        self, arguments: list[str], home: Path, settings: Mapping[str, str] | None = None
+    ) -> None:
         home.mkdir(parents=True, exist_ok=True)
         self._arguments = arguments
         self._taken = 0
         self._stopped = False
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "netchat", *arguments],
+            [sys.executable, "-m", self.module, *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
             cwd=home,
-            env=environment(home),
+            env=environment(home) | (settings or {}),
         )
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -119,14 +126,24 @@ class Program:
         self._errors = Output(self._process.stderr)
 
     @property
+    def is_running(self) -> bool:
+        """Whether the process has not ended yet."""
+        return self._process.poll() is None
+
+    @property
     def transcript(self) -> str:
         """All of stdout so far; bytes that are not UTF-8 are a failure."""
         return self._output.data().decode()
 
     def fail(self, problem: str) -> NoReturn:
         """Fail the test and show everything the process has said."""
-        pytest.fail(
-            f"{problem}\nprogram: netchat {' '.join(self._arguments)}\n"
+        pytest.fail(f"{problem}\n{self.story}")
+
+    @property
+    def story(self) -> str:
+        """Everything the process has said so far."""
+        return (
+            f"program: netchat {' '.join(self._arguments)}\n"
             f"exit status: {self._process.poll()}\n"
             f"stdout: {self._output.data()!r}\n"
             f"stderr:\n{self._errors.data().decode(errors='replace')}"

@@ -27,9 +27,6 @@ pytestmark = pytest.mark.slow
 FROM_ALICE = ">>You have a message from alice"
 FROM_BOB = ">>You have a message from bob"
 FROM_CAROL = ">>You have a message from carol"
-needs_keys = pytest.mark.xfail(
-    reason="the first release speaks the classic protocol only: no keys, no --classic"
-)
 PROMPT = "Waiting for a command (to exit write EXIT): "
 SENT = ">>Message sent!"
 NEEDS_CLASSIC = (
@@ -234,7 +231,6 @@ def test_a_directory_that_refuses_is_a_failed_registration(
         alice.stop()
 
 
-@needs_keys
 def test_a_name_with_another_key_is_a_failed_registration(
     netchat_directory: Directory, chat: StartChat, tmp_path: Path
 ) -> None:
@@ -325,7 +321,6 @@ def test_a_name_in_other_letters_is_the_same_person(
     alice.leave()
 
 
-@needs_keys
 def test_plain_text_has_to_be_allowed(
     netchat_directory: Directory, chat: StartChat, classic: StartClassic
 ) -> None:
@@ -350,7 +345,6 @@ def test_two_chats_of_a_netchat_directory_need_no_plain_text(
     bob.leave()
 
 
-@needs_keys
 def test_two_chats_of_a_classic_directory_need_plain_text(chat: StartChat) -> None:
     with ClassicServer() as server:
         alice = chat("alice", server.url)
@@ -617,7 +611,6 @@ def test_a_name_without_a_key_is_shown_as_claimed(
     alice.leave()
 
 
-@needs_keys
 def test_plain_text_that_claims_a_key_has_a_lane_of_its_own(
     netchat_directory: Directory, chat: StartChat, classic: StartClassic
 ) -> None:

@@ -359,7 +359,6 @@ def test_a_chat_that_leaves_is_gone(netchat_directory: Directory, chat: StartCha
     assert lookup(netchat_directory, "alice").status == 404
 
 
-@pytest.mark.xfail(reason="the first release has no keys, so nothing to claim a name with")
 def test_the_name_of_a_chat_that_left_stays_claimed(
     netchat_directory: Directory, chat: StartChat
 ) -> None:

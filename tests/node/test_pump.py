@@ -301,6 +301,48 @@ def test_a_receipt_never_leaves_without_its_commit(rig: Rig) -> None:
     assert rig.messages == [("text 1", "received", None)]
 
 
+def test_a_receipt_that_came_is_told_before_its_commit(rig: Rig) -> None:
+    """The peer has committed; what a crash forgets of it here is sent and confirmed again."""
+    rig.effects(opened(), send(1))
+    told: list[Batch] = []
+    seen: list[object] = []
+
+    def early(batch: Batch) -> None:
+        told.append(batch)
+        seen.append(rig.messages)
+
+    batch = rig.pump.step_batch(NOW, [ReceiptArrived(7, ((1, 1),))], early)
+    assert batch == Batch(())
+    (one,) = told
+    assert MessagesProgressed(BOB, (an_id(1),), MessageState.DELIVERED) in one.effects
+    assert seen == [[("text 1", "queued", None)]]
+    assert rig.messages == [("text 1", "delivered", None)]
+
+
+def test_only_receipts_are_told_before_their_commit(rig: Rig) -> None:
+    """Beside anything else they wait for the commit of all."""
+    rig.effects(opened(), send(1))
+    told: list[Batch] = []
+    events = [ReceiptArrived(7, ((1, 1),)), arrived(text(1))]
+    batch = rig.pump.step_batch(NOW, events, told.append)
+    assert told == []
+    assert len(batch.effects) > 1
+
+
+def test_a_receipt_that_was_told_and_not_committed_comes_again(rig: Rig) -> None:
+    """The disk says less than was told, and the next link makes it the same."""
+    rig.effects(opened(), send(1))
+    rig.commits.fates.append(LOST)
+    told: list[Batch] = []
+    batch = rig.pump.step_batch(NOW, [ReceiptArrived(7, ((1, 1),))], told.append)
+    assert len(told) == 1
+    assert batch.links_lost
+    assert rig.messages == [("text 1", "queued", None)]
+    assert any(isinstance(effect, Transmit) for effect in rig.effects(opened(8)))
+    rig.effects(ReceiptArrived(8, ((1, 1),)))
+    assert rig.messages == [("text 1", "delivered", None)]
+
+
 def test_after_a_failed_commit_no_link_is_known(rig: Rig) -> None:
     """The engine was read back from a store that holds no links: all of them have to be closed,
     and what still comes over them is dropped without a receipt."""

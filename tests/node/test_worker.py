@@ -3,7 +3,7 @@
 import asyncio
 import sqlite3
 import threading
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from typing import Any
 
@@ -51,7 +51,9 @@ class FakePump:
     def start(self, now_ms: int) -> Sequence[Any]:
         return [("started", now_ms)]
 
-    def step_batch(self, now_ms: int, events: Sequence[Input]) -> Batch:
+    def step_batch(
+        self, now_ms: int, events: Sequence[Input], early: Callable[[Batch], None]
+    ) -> Batch:
         self.threads.add(threading.current_thread().name)
         if self.bug is not None:
             raise self.bug

@@ -9,7 +9,7 @@ import signal
 import socket
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -23,8 +23,14 @@ _PORTS_FROM = 20_000
 class Chat(Program):
     """``netchat chat NAME``, with what the system tests do to it besides typing."""
 
-    def __init__(self, name: str, home: Path, *options: str) -> None:
-        super().__init__(["chat", name, *options], home)
+    def __init__(
+        self,
+        name: str,
+        home: Path,
+        *options: str,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(["chat", name, *options], home, settings)
         self.name = name
         self.history = home / "data" / "netchat" / "profiles" / name.lower() / "history.db"
 
@@ -88,16 +94,45 @@ class Chat(Program):
         )
 
 
+class Serve(Program):
+    """``netchat serve`` at a port that is told, so that another can come after it."""
+
+    def __init__(
+        self,
+        port: int,
+        data: Path,
+        *options: str,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        arguments = ["serve", "--host", "127.0.0.1", "--port", str(port), "--data", str(data)]
+        super().__init__([*arguments, *options], data.parent / "directory-home", settings)
+        self.address: Address = ("127.0.0.1", port)
+        self.url = f"http://127.0.0.1:{port}"
+        self.database = data / "directory.db"
+
+    @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    def wait_until_up(self) -> None:
+        self.expect(f"listening on {self.url}")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self._process.kill()
+        self._process.wait()
+
+
 def rows(database: Path, query: str) -> list[tuple]:  # type: ignore[type-arg]
     """Ask a database that another process may be writing."""
     with contextlib.closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
         return connection.execute(query).fetchall()
 
 
-def wait_until(condition: Callable[[], bool], what: str) -> None:
+def wait_until(condition: Callable[[], bool], what: str, limit_s: float = LIMIT) -> None:
     """Ask again and again, for what no process tells of; fail after the limit."""
     expired = threading.Event()
-    timer = threading.Timer(LIMIT, expired.set)
+    timer = threading.Timer(limit_s, expired.set)
     timer.start()
     try:
         while not condition():

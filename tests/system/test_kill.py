@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from tests.interop.classic_client import LIMIT, Address, read_to_end
-from tests.interop.processes import REGISTERED, Directory, serving
+from tests.interop.processes import ALLOW_CLASSIC, REGISTERED, Directory, serving
 from tests.system.processes import Chat, address_of, bring, register, rows, stop_all, wait_until
 
 pytestmark = pytest.mark.slow
@@ -35,7 +35,8 @@ def chat(tmp_path: Path, directory: Directory) -> Iterator[StartChat]:
     chats: list[Chat] = []
 
     def start(name: str) -> Chat:
-        chats.append(Chat(name, tmp_path / "home", "--directory", directory.url))
+        options = ("--directory", directory.url, *ALLOW_CLASSIC)
+        chats.append(Chat(name, tmp_path / "home", *options))
         chats[-1].expect(REGISTERED)
         return chats[-1]
 
@@ -120,7 +121,7 @@ def states(chat: Chat) -> dict[str, tuple[str, str | None]]:
 
 def outbox(chat: Chat) -> dict[str, str]:
     """In which state the oldest thing stands that waits for each peer; nothing without a file."""
-    return dict(rows(chat.history, "SELECT peer, state FROM outbox ORDER BY position DESC"))
+    return dict(rows(chat.history, "SELECT peer, state FROM outbox ORDER BY seq DESC"))
 
 
 # --- the sender dies -----------------------------------------------------------------------------

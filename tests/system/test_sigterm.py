@@ -1,5 +1,6 @@
 """However a chat is told to end, its name leaves the list, and it has nothing more to say."""
 
+import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
@@ -8,8 +9,8 @@ from pathlib import Path
 
 import pytest
 from tests.interop.classic_client import LIMIT, ClassicClient
-from tests.interop.processes import REGISTERED, Directory, serving
-from tests.system.processes import Chat, address_of, bring, register, registered
+from tests.interop.processes import ALLOW_CLASSIC, REGISTERED, Directory, serving
+from tests.system.processes import Chat, address_of, bring, register, registered, wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -22,7 +23,7 @@ def directory(tmp_path: Path) -> Iterator[Directory]:
 
 @contextmanager
 def chatting(name: str, home: Path, directory: Directory) -> Iterator[Chat]:
-    chat = Chat(name, home, "--directory", directory.url)
+    chat = Chat(name, home, "--directory", directory.url, *ALLOW_CLASSIC)
     try:
         chat.expect(REGISTERED)
         yield chat
@@ -128,11 +129,18 @@ def test_a_directory_may_end_before_its_people(tmp_path: Path) -> None:
         alice.leave()
 
 
-def test_a_name_comes_back_when_the_other_leaves(tmp_path: Path, directory: Directory) -> None:
-    """Who registered first is told, and is in the list again once the second has left."""
+def test_one_identity_on_two_computers(tmp_path: Path, directory: Directory) -> None:
+    """Who has the key has the name: the second takes it over, and it is back when that leaves."""
     with chatting("bob", tmp_path / "first", directory) as first:
+        at_first = address_of(directory.address, "bob")
+        identity = first.history.parent / "identity"
+        there = tmp_path / "second" / "data" / "netchat" / "profiles" / "bob"
+        there.mkdir(mode=0o700, parents=True)
+        shutil.copy(identity, there / identity.name)
         with chatting("bob", tmp_path / "second", directory) as second:
-            first.wait_for_note("somebody else registered your name")
+            wait_until(
+                lambda: address_of(directory.address, "bob") != at_first, "the move of the name"
+            )
             second.leave()
-        first.wait_for_note("registered again")
-        assert registered(directory.address) == ["bob"]
+        wait_until(lambda: registered(directory.address) == ["bob"], "the first one again")
+        assert address_of(directory.address, "bob") == at_first

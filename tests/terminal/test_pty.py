@@ -195,7 +195,7 @@ def test_ctrl_c_clears_the_line(chat: StartChat) -> None:
 
 
 def test_ctrl_c_during_a_send_loses_no_session(chat: StartChat, directory: Address) -> None:
-    alice = chat()
+    alice = chat("alice", "--classic")
     with socket.socket() as full, socket.socket() as first, socket.socket() as second:
         full.bind(("127.0.0.1", 0))
         full.listen(0)  # never accepts; with its queue full, connecting to it hangs

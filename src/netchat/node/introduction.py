@@ -16,8 +16,8 @@ from netchat.limits import (
     PREKEY_GRACE_MS,
     PREKEY_ROTATION_MS,
     PREKEY_UNTIL_MS,
-    RECORD_AHEAD_MS_MAX,
     RECORD_ADDRESSES_MAX,
+    RECORD_AHEAD_MS_MAX,
 )
 from netchat.model import Address, Name, Record, SignedRecord
 from netchat.store.secrets import Own

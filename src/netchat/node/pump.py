@@ -44,6 +44,7 @@ from netchat.delivery.inputs import (
     MailArrived,
     PersonDecided,
     ReadNoted,
+    ReceiptArrived,
     SendRequested,
     TextArrived,
 )
@@ -155,13 +156,24 @@ class Pump:
 
         return self._in_transaction(work)
 
-    def step_batch(self, now_ms: int, events: Sequence[Input]) -> Batch:
+    def step_batch(
+        self,
+        now_ms: int,
+        events: Sequence[Input],
+        early: Callable[[Batch], None] | None = None,
+    ) -> Batch:
         """Step through ``events`` with one commit for all of them.
+
+        What only notes receipts is told to ``early`` before its commit, and whoever sent need not
+        wait for it: the peer has committed, and what a crash forgets here is sent and confirmed
+        again (decision 0012). This is the only thing that is ever acted on before a commit.
 
         When that commit fails, the engine is read back from the store and each event gets a commit
         of its own, so that one that the disk cannot take does not hold up the others. Whether the
         failed commit reached the disk is not known then; the ids of the events keep them single.
         """
+        if not self._is_unread and early is not None and _are_receipts(events):
+            return self._note_receipts(now_ms, events, early)
         if not self._is_unread:
             try:
                 return Batch(self._in_transaction(lambda: self._run_all(now_ms, events)))
@@ -186,6 +198,23 @@ class Pump:
             effects += self._read_back(now_ms)
         self._judge.is_repeat = False
         return Batch(effects, refused, links_lost=True)
+
+    def _note_receipts(
+        self, now_ms: int, events: Sequence[Input], early: Callable[[Batch], None]
+    ) -> Batch:
+        def work() -> list[Outward]:
+            early(Batch(self._run_all(now_ms, events)))
+            return []
+
+        try:
+            self._in_transaction(work)
+        except StoreUnavailable:
+            self._is_unread = True
+            effects: list[Outward] = []
+            with contextlib.suppress(StoreUnavailable):
+                effects += self._read_back(now_ms)
+            return Batch(effects, links_lost=True)
+        return Batch(())
 
     def _if_stored(self, now_ms: int, event: Input) -> list[Outward] | None:
         """Return what follows from an event that reached the disk after all; to refuse it then
@@ -478,3 +507,7 @@ class Pump:
             )
         )
         return Carried(peer, ranges.of(item.seq for item in items), size_of(items), len(confirms))
+
+
+def _are_receipts(events: Sequence[Input]) -> bool:
+    return all(isinstance(event, ReceiptArrived) for event in events)

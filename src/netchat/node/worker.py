@@ -92,7 +92,11 @@ class Worker:
                 self._answer(entry)
 
     def _step(self, events: Sequence[Input]) -> None:
-        batch = self._pump.step_batch(self._now_ms(), events)
+        batch = self._pump.step_batch(self._now_ms(), events, self._tell)
+        if batch.effects or batch.refused or batch.links_lost:
+            self._tell(batch)
+
+    def _tell(self, batch: Batch) -> None:
         self._loop.call_soon_threadsafe(self._on_batch, batch)
 
     def _answer(self, question: _Question) -> None:

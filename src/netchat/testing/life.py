@@ -185,7 +185,7 @@ class Life:
         self._is_step_due = False
         events = self._waiting[:BATCH_INPUTS_MAX]
         del self._waiting[: len(events)]
-        self._act(self.pump.step_batch(self.now_ms, events))
+        self._act(self.pump.step_batch(self.now_ms, events, self._act))
         if self._waiting and not self._is_step_due:
             self._is_step_due = True
             self.later(0, self._step)
