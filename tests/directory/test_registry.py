@@ -216,6 +216,7 @@ def test_the_lease_of_a_record(asked_s: int, given_s: int) -> None:
         durable=False,
         holder=ALICE.peer_id.value,
         length_ms=given_s * 1_000,
+        seq=1,
     )
     assert lease.holder != NOBODY
 

@@ -14,8 +14,8 @@ from tests.vectors import Vector, data_of, expanded, feed_every_split, many_exam
 from netchat.delivery.inputs import DeleteArrived, TextArrived
 from netchat.errors import MalformedMessage, TextTooLong
 from netchat.limits import CLASSIC_RECEIVE_BYTES_MAX, CLASSIC_SEND_BYTES_MAX
-from netchat.model import DisplayText, MessageId, Name
-from netchat.node.pump import Pump
+from netchat.model import DisplayText, MessageId, Name, PeerId
+from netchat.node.pump import Owner, Pump
 from netchat.store.database import MEMORY, open_database
 from netchat.wire.classic import (
     ClassicDelete,
@@ -115,7 +115,7 @@ def test_vector_is_not_written(vector: Vector) -> None:
 def history() -> Iterator[Pump]:
     with closing(open_database(MEMORY)) as connection:
         assert isinstance(connection, sqlite3.Connection)
-        pump = Pump(connection)
+        pump = Pump(connection, Owner(Name("me"), PeerId(bytes(32))))
         pump.start(0)
         yield pump
 
@@ -133,7 +133,7 @@ def test_vector_of_deletes(vector: Vector, history: Pump) -> None:
         assert history.step_batch(number, [event]).refused == ()
     shown = [
         f"{'Deleted' if message.text is None else message.text} - {message.peer}"
-        for message in history.page(ALICE, 0, 100)
+        for message in history.page(ALICE, None, 100)
     ]
     assert shown == vector["shows"]
 

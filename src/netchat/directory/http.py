@@ -20,14 +20,19 @@ log = logging.getLogger(__name__)
 class GuardedServer(web.Server):
     """aiohttp's server with a bound on its connections: the oldest one makes room for a new one.
 
-    Those that wait for their mail are not counted: ``live`` has a bound for them.
+    Those that wait for their mail are not counted: ``live`` has a bound for them. Once it
+    ``is_stopping``, one that was accepted just before is ended at once: nobody else would.
     """
+
+    is_stopping = False
 
     def __call__(self) -> "Connection":
         return Connection(self, loop=self._loop, **self._kwargs)
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
+        if self.is_stopping:
+            transport.abort()
         counted = [x for x in self.connections if isinstance(x, Connection) and not x.is_live]
         for oldest in counted[: max(0, len(counted) - CONNECTIONS_MAX)]:
             oldest.make_room()

@@ -114,6 +114,7 @@ class DirectoryServer:
         self._token = entropy(TOKEN_BYTES).hex()
         self._signed = SignedRequests(store, now_ms, entropy, kind, quota or Quota(), self._token)
         self._runner: web.ServerRunner | None = None
+        self._server: GuardedServer | None = None
         self._sweeping: asyncio.Task[None] | None = None
 
     async def start(self, hosts: Sequence[str], port: int) -> int:
@@ -126,7 +127,7 @@ class DirectoryServer:
         self._signed.directory_id = await self._store.directory_id(
             self._entropy(DIRECTORY_ID_BYTES)
         )
-        server = GuardedServer(
+        self._server = GuardedServer(
             self._handle,
             access_log=None,
             keepalive_timeout=REQUEST_DEADLINE_S,
@@ -136,7 +137,7 @@ class DirectoryServer:
             max_field_size=REQUEST_HEADER_BYTES_MAX,
             max_headers=REQUEST_HEADERS_MAX,
         )
-        self._runner = web.ServerRunner(server, shutdown_timeout=STOP_GRACE_S)
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=STOP_GRACE_S)
         await self._runner.setup()
         for host in hosts:
             site = web.TCPSite(self._runner, host, port, backlog=LISTEN_BACKLOG)
@@ -157,6 +158,8 @@ class DirectoryServer:
         if self._folder is not None:
             close_door(self._folder, self._token)
         self._signed.stop()
+        if self._server is not None:
+            self._server.is_stopping = True
         if self._runner is not None:
             await self._runner.cleanup()
         if self._sweeping is not None:
