@@ -47,7 +47,7 @@ STORED = ">>Message sent!"
 
 
 class Capture:
-    """Somebody at an address who keeps what comes, says ``greeting``, and ``answers`` each piece."""
+    """Somebody who keeps what comes, says ``greeting``, and ``answer`` to each piece."""
 
     def __init__(self, port: int = 0, greeting: bytes = b"", answer: bytes = b"") -> None:
         self.ways: list[bytearray] = []
@@ -92,7 +92,7 @@ def assert_only_tls(ways: list[bytearray]) -> None:
         assert kinds[:1] in ([], [0x16])
         assert way[5:6] in (b"", b"\x01"), "no ClientHello"
         # A server of TLS is told in a sealed record that its key is not the one.
-        assert set(kinds[1:]) <= {0x14, 0x17}
+        assert set(kinds[1:]) <= {0x14, 0x15, 0x17}  # 0x15: an alert
         assert sum(kind == 0x17 for kind in kinds) <= 1
         for words in (SECRET, "alice", "bob"):
             assert not traces_of(words, way)
@@ -298,11 +298,16 @@ def test_whatever_the_directory_says(
             place.alice.leave()
             place.alice = place.chat("alice", *ALLOW_CLASSIC)
         place.send(*told)
-        if note:
+        if note and not (restarts and lies is gives_an_old_record):
+            # What a directory gave before is known to the process that it gave it to; the record
+            # is not used after a restart either, as the capture shows.
             place.alice.wait_for_note(note)
     assert_only_tls(capture.ways)
     place.directory.kill()
     place.directory = place.serve("served")
+    if restarts:  # what lies in a mailbox is else offered again after a minute only
+        place.alice.leave(None)
+        place.alice = place.chat("alice", *ALLOW_CLASSIC)
     if lies is gives_another_key:
         place.alice.ask('TRUST bob "refuse"', ">>New key of bob refused!")
     place.give_back()

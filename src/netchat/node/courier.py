@@ -153,6 +153,12 @@ class Courier:
         loop = asyncio.get_running_loop()
         self._timers[peer] = loop.call_later(delay_s, self._wake, peer)
 
+    def wake_all(self) -> None:
+        """Let everything that waits for its time have it now: there is a directory again."""
+        for peer in list(self._timers):
+            self._timers[peer].cancel()
+            self._wake(peer)
+
     def _wake(self, peer: Name) -> None:
         del self._timers[peer]
         self._submit(TimerFired(peer, self._clock.jitter()))

@@ -125,7 +125,7 @@ class ChatNode:
             self._advertised,
             self._tell,
             self._clock.jitter,
-            lambda: self._post.wake(),
+            self._on_directory,
         )
         credentials = Credentials(identity)
         submit, jitter = self._worker.submit, self._clock.jitter
@@ -171,6 +171,11 @@ class ChatNode:
         await self._listener.start(hosts, listen.port)
         self._background.append(self._tasks.create_task(self._rendezvous.stay()))
         self._background.append(self._tasks.create_task(self._post.watch()))
+
+    def _on_directory(self) -> None:
+        """We are registered, perhaps at another directory: look for mail, and for everybody."""
+        self._post.wake()
+        self._courier.wake_all()
 
     async def _fail_with_worker(self) -> None:
         await asyncio.shield(self._worker.failure)  # the end of waiting for it is not its end
