@@ -260,7 +260,7 @@ def _check_end(
         case ("cancelled", "deleted"):
             assert text is None
             assert message_id not in received, "cancelled, and there"
-        case ("failed", "deleted"):  # it may or may not have arrived
+        case ("failed", "withdrawn"):  # it may or may not have arrived
             assert text is None
             assert received.get(message_id) is None, "deleted, and there"
         case _:
