@@ -164,6 +164,7 @@ def test_an_identity_takes_the_place_of_none(profile: Profile, tmp_path: Path) -
     """Whoever has one would be somebody else."""
     profile.write_identity_file(OWN.to_openssh(None))
     source = tmp_path / "source"
+    source.touch(mode=0o600)
     source.write_bytes(Identity.generate().to_openssh(None))
     with pytest.raises(IdentityUnreadable) as caught:
         offline.import_identity(profile, source, nobody)
@@ -177,6 +178,11 @@ def test_what_is_no_identity_is_not_imported(profile: Profile, tmp_path: Path) -
     with pytest.raises(StoreUnavailable):
         offline.import_identity(profile, source, nobody)
     source.write_bytes(b"Dear diary")
+    source.chmod(0o644)
+    with pytest.raises(IdentityUnreadable) as refusal:
+        offline.import_identity(profile, source, nobody)
+    assert refusal.value.reason == "open-to-others"
+    source.chmod(0o600)
     with pytest.raises(IdentityUnreadable):
         offline.import_identity(profile, source, nobody)
     source.write_bytes(OWN.to_openssh("secret"))

@@ -218,18 +218,17 @@ class World:
             assert set(received) <= {one for one, _, _, _ in own}, f"{peer} has what nobody wrote"
             shown = [text for text in received.values() if text is not None]
             assert len(set(shown)) == len(shown), f"doubled at {peer}"
-        assert self._order("alice") == self._order("bob")
+        self._check_order()
         pending = "change WHERE sender = x'' AND result IS NULL AND target IN"
         pending += " (SELECT message_id FROM message WHERE state = 'delivered')"
         assert [self.count(name, pending) for name in PEERS] == [0, 0]
 
-    def _order(self, name: str) -> list[bytes]:
-        """The conversation as both sides have it, without what reached only one of them."""
-        other = {
-            one for (one,) in rows(self.history(PEERS[name]), "SELECT message_id FROM message")
-        }
-        own = rows(self.history(name), "SELECT message_id FROM message ORDER BY hlc, message_id")
-        return [one for (one,) in own if one in other]
+    def _check_order(self) -> None:
+        """What both have, both show in one order; each file is read once, as of one moment."""
+        query = "SELECT message_id FROM message ORDER BY hlc, message_id"
+        alices, bobs = ([one for (one,) in rows(self.history(name), query)] for name in PEERS)
+        common = set(alices) & set(bobs)
+        assert [one for one in alices if one in common] == [one for one in bobs if one in common]
 
     def check_shown(self) -> None:
         """No message is announced twice by one process."""

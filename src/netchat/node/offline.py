@@ -97,12 +97,15 @@ def import_identity(profile: Profile, source: Path, ask: Ask) -> Identity:
     """Make the identity in a file that of a profile which has none; its lock stays.
 
     Raises:
-        IdentityUnreadable: ``in-use``: the profile has one; or what is wrong with the file.
+        IdentityUnreadable: ``in-use``: the profile has one; ``open-to-others``: so is the file, which
+            is as good as the key; or what is wrong with it.
         IdentityLocked: nobody gave the right passphrase.
         StoreUnavailable: the file cannot be read, or the profile not written.
     """
     try:
         with source.open("rb") as file:
+            if os.fstat(file.fileno()).st_mode & 0o077:
+                raise IdentityUnreadable(str(source), "open-to-others")
             data = file.read(IDENTITY_FILE_BYTES_MAX + 1)
     except OSError as error:
         raise StoreUnavailable(f"{source}: {error.strerror}") from error
