@@ -97,8 +97,8 @@ def import_identity(profile: Profile, source: Path, ask: Ask) -> Identity:
     """Make the identity in a file that of a profile which has none; its lock stays.
 
     Raises:
-        IdentityUnreadable: ``in-use``: the profile has one; ``open-to-others``: so is the file, which
-            is as good as the key; or what is wrong with it.
+        IdentityUnreadable: ``in-use``: the profile has one; ``open-to-others``: others can read
+            the file, which is as good as the key; or what is wrong with it.
         IdentityLocked: nobody gave the right passphrase.
         StoreUnavailable: the file cannot be read, or the profile not written.
     """
