@@ -46,8 +46,9 @@ PLANTS = (
         "a face that reads the store",
         "contracts",
         "src/netchat/frontends/prompt.py",
-        "from netchat.frontends import commands, words\n",
-        "from netchat.frontends import commands, words\nfrom netchat.store import history\n",
+        "from netchat.frontends import commands, words, words_trust\n",
+        "from netchat.frontends import commands, words, words_trust\n"
+        "from netchat.store import history\n",
     ),
     Plant(
         "a room nobody decided on",
