@@ -58,13 +58,6 @@ PLANTS = (
         '"""Odds and ends."""\n',
     ),
     Plant(
-        "a dedupe that looks at nothing, under seeds",
-        "sim",
-        "src/netchat/store/history.py",
-        "        return {MessageId(identifier): result for identifier, result in found}\n",
-        "        return {}\n",
-    ),
-    Plant(
         "a dedupe that looks at nothing, in the tests",
         "tests",
         "src/netchat/delivery/inbox.py",
