@@ -25,8 +25,8 @@ ROOT = Path(__file__).resolve().parent.parent
 PROMPT = b"Waiting for a command"
 LIMIT_S = 20.0
 IDLE_S = 3.0  # long enough for a heartbeat, so that an idle client is measured, not a fresh one
-TARGET_START_S = 0.6
-TARGET_MIB = 65
+TARGET_START_S = 0.8
+TARGET_MIB = 75
 
 
 def main(runs: int) -> int:
