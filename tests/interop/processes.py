@@ -126,9 +126,18 @@ class Program:
         self._errors = Output(self._process.stderr)
 
     @property
+    def pid(self) -> int:
+        return self._process.pid
+
+    @property
+    def status(self) -> int | None:
+        """The exit status, negative for a signal; None while the process runs."""
+        return self._process.poll()
+
+    @property
     def is_running(self) -> bool:
         """Whether the process has not ended yet."""
-        return self._process.poll() is None
+        return self.status is None
 
     @property
     def transcript(self) -> str:

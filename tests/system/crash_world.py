@@ -7,6 +7,7 @@ on the other disk unless its sender says otherwise, in one order on both, and de
 
 import itertools
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -130,7 +131,10 @@ class World:
             "death" if sure else "death or quiet",
             QUIET_S,
         )
-        return not doomed.is_running
+        if doomed.is_running:
+            return False
+        assert doomed.status == -signal.SIGKILL, "it died of something else"
+        return True
 
     def wait_until_quiet(self) -> None:
         try:

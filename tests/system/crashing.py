@@ -1,8 +1,9 @@
 """NetChat that kills itself: ``python -m tests.system.crashing chat alice ...``.
 
-``NETCHAT_CRASH_AT=LABEL:N`` ends the process with SIGKILL at its N-th pass of a labelled point. The
-points are put around functions of the real program here, so the program itself knows nothing of
-them. Without the setting it is ``netchat`` as it is.
+``NETCHAT_CRASH_AT=LABEL:N`` ends the process with SIGKILL at its N-th pass of a labelled point.
+``LABEL:N:MS`` does it that much later, as when the disk is slow before the power fails: the thread
+that came there waits, and all others go on. The points are put around functions of the real program
+here, so the program itself knows nothing of them. Without the setting it is ``netchat`` as it is.
 """
 
 import functools
@@ -11,15 +12,27 @@ import os
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from netchat.__main__ import main
+from netchat.delivery.inputs import (
+    ConfirmArrived,
+    DeleteRequested,
+    Deposited,
+    DepositFailed,
+    Input,
+    ItemsArrived,
+    MailArrived,
+    ReceiptArrived,
+    SendRequested,
+)
 from netchat.directory.client import DirectoryClient
 from netchat.directory.signed import SignedRequests
 from netchat.node import introduction, post
 from netchat.node.links import Links
-from netchat.node.pump import Pump
+from netchat.node.pump import Batch, Pump
 from netchat.transport.link import Link
 
 SETTING = "NETCHAT_CRASH_AT"
@@ -29,9 +42,10 @@ Pass = Callable[[str], None]
 class Countdown:
     """Kills this process at the N-th pass of one label, whatever thread passes it."""
 
-    def __init__(self, label: str, passes: int) -> None:
-        self._label = label
-        self._left = passes
+    def __init__(self, setting: str) -> None:
+        self._label, passes, *hold_ms = setting.split(":")
+        self._left = int(passes)
+        self._hold_s = sum(map(int, hold_ms)) / 1_000
         self._lock = threading.Lock()
 
     def __call__(self, label: str) -> None:
@@ -39,8 +53,10 @@ class Countdown:
             return
         with self._lock:
             self._left -= 1
-            if self._left == 0:
-                os.kill(os.getpid(), signal.SIGKILL)
+            is_here = self._left == 0
+        if is_here:
+            time.sleep(self._hold_s)
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def around(passed: Pass, owner: Any, name: str, before: str = "", after: str = "") -> None:
@@ -64,36 +80,49 @@ def around(passed: Pass, owner: Any, name: str, before: str = "", after: str = "
     setattr(owner, name, waiting if inspect.iscoroutinefunction(original) else plain)
 
 
+KINDS = {
+    "own": SendRequested | DeleteRequested,
+    "items": ItemsArrived | MailArrived,
+    "receipts": ReceiptArrived | ConfirmArrived,
+    "deposits": Deposited | DepositFailed,
+}
+"""What a step may be about, and the end of the labels of its points."""
+
+
 def in_the_pump(passed: Pass) -> None:
-    """Of its transactions only those of steps count: a start has too many others before."""
+    """Of its transactions only those of steps count, by what is among the inputs of the step."""
     make, step, transact = Pump.__init__, Pump.step_batch, Pump._in_transaction
-    stepping: set[Pump] = set()
+    about: dict[Pump, list[str]] = {}
 
     def made(self: Pump, *arguments: Any, **named: Any) -> None:
         make(self, *arguments, **named)
         commit = self._commit
 
         def committed(connection: sqlite3.Connection) -> None:
-            pass_if_stepping(self, "pump-before-commit")
+            pass_of(self, "pump-before-commit")
             commit(connection)
-            pass_if_stepping(self, "pump-after-commit")
+            pass_of(self, "pump-after-commit")
 
         self._commit = committed
 
-    def stepped(self: Pump, *arguments: Any) -> Any:
-        stepping.add(self)
+    def stepped(self: Pump, now_ms: int, events: Sequence[Input], *more: Any) -> Batch:
+        about[self] = [
+            kind
+            for kind, inputs in KINDS.items()
+            if any(isinstance(event, inputs) for event in events)
+        ]
         try:
-            return step(self, *arguments)
+            return step(self, now_ms, events, *more)
         finally:
-            stepping.discard(self)
+            del about[self]
 
     def transacted(self: Pump, *arguments: Any) -> Any:
-        pass_if_stepping(self, "pump-before-begin")
+        pass_of(self, "pump-before-begin")
         return transact(self, *arguments)
 
-    def pass_if_stepping(pump: Pump, label: str) -> None:
-        if pump in stepping:
-            passed(label)
+    def pass_of(pump: Pump, label: str) -> None:
+        for kind in about.get(pump, ()):
+            passed(f"{label}-of-{kind}")
 
     Pump.__init__ = made  # type: ignore[method-assign]
     Pump.step_batch = stepped  # type: ignore[method-assign]
@@ -149,6 +178,5 @@ def everywhere(passed: Pass) -> None:
 
 if __name__ == "__main__":
     if setting := os.environ.get(SETTING):
-        label, _, passes = setting.partition(":")
-        everywhere(Countdown(label, int(passes)))
+        everywhere(Countdown(setting))
     main()

@@ -35,10 +35,6 @@ class Chat(Program):
         self.history = home / "data" / "netchat" / "profiles" / name.lower() / "history.db"
 
     @property
-    def pid(self) -> int:
-        return self._process.pid
-
-    @property
     def notes(self) -> str:
         """All of stderr so far."""
         return self._errors.data().decode()
@@ -109,10 +105,6 @@ class Serve(Program):
         self.address: Address = ("127.0.0.1", port)
         self.url = f"http://127.0.0.1:{port}"
         self.database = data / "directory.db"
-
-    @property
-    def pid(self) -> int:
-        return self._process.pid
 
     def wait_until_up(self) -> None:
         self.expect(f"listening on {self.url}")

@@ -1,5 +1,6 @@
 """Who somebody is: moving to a new computer, losing a key, and a profile that is in use."""
 
+import asyncio
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -9,6 +10,9 @@ import pytest
 from tests.interop.classic_client import LIMIT
 from tests.interop.processes import REGISTERED, Directory, environment, serving
 from tests.system.processes import Chat, stop_all
+
+from netchat.directory.client import DirectoryClient
+from netchat.model import Name, Record
 
 pytestmark = pytest.mark.slow
 
@@ -49,6 +53,18 @@ def netchat(home: Path, *arguments: str, **settings: str) -> subprocess.Complete
     )
 
 
+def record_of(name: str, directory: Directory) -> Record:
+    """What the directory says of a name, signed by its key."""
+
+    async def ask() -> Record:
+        async with DirectoryClient(directory.url) as client:
+            signed = await client.record(Name(name))
+        assert signed is not None
+        return signed.record
+
+    return asyncio.run(ask())
+
+
 def met(chat: StartChat) -> tuple[Chat, Chat]:
     alice, bob = chat("alice"), chat("bob")
     alice.ask('SEND bob "first"', SENT)
@@ -56,10 +72,14 @@ def met(chat: StartChat) -> tuple[Chat, Chat]:
     return alice, bob
 
 
-def test_a_new_computer(chat: StartChat, tmp_path: Path) -> None:
-    """The identity moves, and nobody is alarmed; a locked file stays locked."""
+def test_a_new_computer(chat: StartChat, tmp_path: Path, directory: Directory) -> None:
+    """The identity moves, and nobody is alarmed; a locked file stays locked.
+
+    Its record goes on above the numbers of the old computer, though the new one has no memory.
+    """
     alice, bob = met(chat)
     bob.leave()
+    before = record_of("bob", directory)
     file = str(tmp_path / "bob.identity")
     locked = {"NETCHAT_PASSPHRASE": "correct horse"}
     there = tmp_path / "new"
@@ -72,9 +92,16 @@ def test_a_new_computer(chat: StartChat, tmp_path: Path) -> None:
         assert done.returncode == 0, done
     assert netchat(there, "identity", "show", "--profile", "bob").returncode == 7
     assert netchat(there, "identity", "import", file, "--profile", "bob").returncode == 7
-    moved = Chat("bob", there, "--directory", alice._arguments[-1], settings=locked)
+    for wrong in ({}, {"NETCHAT_PASSPHRASE": "wrong"}):
+        refused = netchat(there, "chat", "bob", "--directory", directory.url, **wrong)
+        assert refused.returncode == 7, refused
+        assert refused.stdout == ""
+    moved = Chat("bob", there, "--directory", directory.url, settings=locked)
     try:
         moved.expect(REGISTERED)
+        after = record_of("bob", directory)
+        assert after.key == before.key
+        assert after.seq > before.seq
         alice.ask('SEND bob "second"', SENT)
         moved.expect(">>You have a message from alice")
         moved.ask('SEND alice "I moved"', SENT)

@@ -4,7 +4,8 @@ import asyncio
 import contextlib
 import socket
 import threading
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -28,6 +29,8 @@ BEGUN_HELLO = bytes.fromhex("1603010200010001fc0303") + bytes(64)
 """The beginning of a ClientHello that never ends."""
 DIALS_S = 3.0
 DEPOSITOR_MAX = 20
+FLOOD_MAX = 1_000
+FRIENDLY_MAX = 2_000
 
 
 @pytest.fixture
@@ -99,8 +102,9 @@ def test_a_thousand_dials_a_second(
     assert resident_kib(alice.pid) - before < GROWTH_KIB_MAX
 
 
-async def flood(url: str, name: str) -> int:
-    """Deposit to ``name`` until the directory refuses; return how many it took."""
+@contextlib.asynccontextmanager
+async def mallory_at(url: str, name: str) -> AsyncIterator[Callable[[int], Awaitable[None]]]:
+    """A stranger with a key, who leaves sealed nonsense for ``name``, each time another."""
     mallory = Identity.generate()
     async with DirectoryClient(url) as client:
         record = Record(
@@ -117,13 +121,35 @@ async def flood(url: str, name: str) -> int:
         await client.claim(mallory, sign_record(mallory, record))
         signed = await client.record(Name(name))
         assert signed is not None
+        key, prekey = signed.record.key, signed.record.prekey
+
+        async def leave(number: int) -> None:
+            envelope = seal(mallory, key, prekey, number.to_bytes(4) * 1_000)
+            await client.deposit(mallory, key, envelope)
+
+        yield leave
+
+
+async def flood(url: str, name: str) -> int:
+    """Deposit to ``name`` until the directory refuses; return how many it took."""
+    async with mallory_at(url, name) as leave:
         for taken in range(10 * DEPOSITOR_MAX):
-            envelope = seal(mallory, signed.record.key, signed.record.prekey, bytes([taken]) * 50)
             try:
-                await client.deposit(mallory, signed.record.key, envelope)
+                await leave(taken)
             except DirectoryRefused as refusal:
                 return taken if refusal.refusal == "too-many-from-you" else -1
     raise AssertionError("a flood that nobody stops")
+
+
+async def keep_flooding(url: str, name: str, told: threading.Event) -> int:
+    """Deposit ``FLOOD_MAX`` times, whatever is said to it, or until ``told``; return how many."""
+    async with mallory_at(url, name) as leave:
+        for number in range(FLOOD_MAX):
+            if told.is_set():
+                return number
+            with contextlib.suppress(DirectoryRefused):
+                await leave(number)
+    return FLOOD_MAX
 
 
 def test_a_flood_of_mail(friends: tuple[Chat, Chat], directory: Directory, tmp_path: Path) -> None:
@@ -140,3 +166,42 @@ def test_a_flood_of_mail(friends: tuple[Chat, Chat], directory: Directory, tmp_p
         again.leave()
     finally:
         stop_all([again])
+
+
+def test_a_flood_of_mail_to_somebody_who_is_there(
+    friends: tuple[Chat, Chat], directory: Directory, record_property: Callable[[str, object], None]
+) -> None:
+    """She opens it all and lets it go; her friends notice nothing, and her memory does not grow."""
+    alice, bob = friends
+    before = [resident_kib(pid) for pid in (alice.pid, directory.pid)]
+    told, count = threading.Event(), [0]
+
+    def run() -> None:
+        count[0] = asyncio.run(keep_flooding(directory.url, "alice", told))
+
+    flooding = threading.Thread(target=run)
+    flooding.start()
+    took_s = []
+    try:
+        while flooding.is_alive() and len(took_s) < FRIENDLY_MAX:
+            started = time.monotonic()
+            bob.ask(f'SEND alice "{len(took_s)}"', SENT)
+            alice.expect(FROM_BOB)
+            took_s.append(time.monotonic() - started)
+        flooding.join(5 * LIMIT)
+    finally:
+        told.set()
+        flooding.join()
+    now = [resident_kib(pid) for pid in (alice.pid, directory.pid)]
+    grown = [kib - earlier for kib, earlier in zip(now, before, strict=True)]
+    record_property(
+        "figure",
+        f"strangers: {count[0]} envelopes to one mailbox, its owner grew by {grown[0]:,} KiB, the"
+        f" directory by {grown[1]:,} KiB; of {len(took_s)} messages of a friend meanwhile none took"
+        f" longer than {max(took_s):.2f} s",
+    )
+    assert count[0] == FLOOD_MAX
+    assert max(took_s) < LIMIT / 2
+    assert max(grown) < GROWTH_KIB_MAX
+    assert alice.unread() == ""
+    assert len(alice.messages()) == 1 + len(took_s)
