@@ -184,6 +184,7 @@ class Wire:
         self.sent = bytearray()
         self.answered = bytearray()
         self._writers: list[asyncio.StreamWriter] = []
+        self._carrying: list[asyncio.Task[None]] = []
         self._server: asyncio.Server | None = None
 
     async def start(self) -> Address:
@@ -199,12 +200,18 @@ class Wire:
     async def stop(self) -> None:
         assert self._server is not None
         self._server.close()
+        for carrying in self._carrying:
+            carrying.cancel()
+        ended = await asyncio.gather(*self._carrying, return_exceptions=True)
+        assert not [error for error in ended if isinstance(error, Exception)]
         for writer in self._writers:
             writer.transport.abort()
 
-    async def _on_connection(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-    ) -> None:
+    def _on_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        # A task of our own: what asyncio makes of a coroutine complains when it is cancelled.
+        self._carrying.append(asyncio.create_task(self._carry(reader, writer)))
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._writers.append(writer)
         try:
             there = await asyncio.open_connection(self._towards.host, self._towards.port)
