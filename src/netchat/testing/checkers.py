@@ -29,7 +29,7 @@ def violations(run: Run) -> list[str]:
     for disk in evidence.disks:
         found += (f"written: {disk.owner}: {one}" for one in disk.profile.disk.watch.wrong)
         found += _kept_what_was_accepted(disk)
-        found += _said_what_is_true(disk)
+        found += _said_what_is_true(evidence, disk)
         found += _missing_is_missing(evidence, disk)
         found += _received_what_was_sent(evidence, disk)
         if disk.machine.is_keyed:
@@ -63,7 +63,7 @@ def _kept_what_was_accepted(disk: Disk) -> Iterator[str]:
             yield f"lie: {number(message_id)} is {row.state.value}, and still in the outbox"
 
 
-def _said_what_is_true(disk: Disk) -> Iterator[str]:
+def _said_what_is_true(evidence: Evidence, disk: Disk) -> Iterator[str]:
     """What the person was told last is what the disk says."""
     profile = disk.profile
     heard_all = disk.is_present and not disk.has_lied
@@ -71,6 +71,8 @@ def _said_what_is_true(disk: Disk) -> Iterator[str]:
         row = disk.own.get(message_id)
         if row is None:
             yield f"lost: {disk.owner} heard of {number(message_id)}, which the disk does not have"
+        elif told is MessageState.DELIVERED and row.state in WAITING:
+            yield from _forgotten_receipt(evidence, disk, row)
         elif row.state is not told and not _came_further(told, row.state):
             yield f"lie: {number(message_id)} was told {told.value}, disk says {row.state.value}"
         elif row.state is not told and message_id in profile.told_now and heard_all:
@@ -82,6 +84,18 @@ def _said_what_is_true(disk: Disk) -> Iterator[str]:
     for message_id, count in profile.received.items():
         if count > 1:
             yield f"doubled: {disk.owner} was told {count} times of {number(message_id)}"
+
+
+def _forgotten_receipt(evidence: Evidence, disk: Disk, row: Row) -> Iterator[str]:
+    """A receipt is told before it is noted (decision 0012), so a crash may come between.
+
+    It was true all the same; and it is noted when it is repeated, if both are still there for that.
+    """
+    mark = number(row.message_id)
+    if not _copies(evidence, disk, row):
+        yield f"lost: {mark} was told delivered, and {row.peer} does not have it"
+    if evidence.trust_each_other(disk, evidence.present(Name(row.peer))):
+        yield f"lie: {mark} was told delivered, disk says {row.state.value}"
 
 
 def _came_further(told: MessageState, state: MessageState) -> bool:
@@ -130,12 +144,7 @@ def _asked(
 
 def _sent_once(evidence: Evidence, disk: Disk, row: Row) -> Iterator[str]:
     """DELIVERED is in the receiver's history, once; CANCELLED never was; deleted is deleted."""
-    copies = [
-        (there, copy)
-        for there in evidence.of(Name(row.peer))
-        for copy in there.rows
-        if copy.message_id == row.message_id and copy.sender == disk.key
-    ]
+    copies = _copies(evidence, disk, row)
     mark = number(row.message_id)
     for there in evidence.of(Name(row.peer)):
         if sum(one is there for one, _ in copies) > 1:
@@ -149,6 +158,16 @@ def _sent_once(evidence: Evidence, disk: Disk, row: Row) -> Iterator[str]:
     for there, copy in copies:
         if evidence.trust_each_other(disk, there) and not copy.is_deleted:
             yield f"undeleted: {mark} is gone at {disk.owner}, and not at {row.peer}"
+
+
+def _copies(evidence: Evidence, disk: Disk, row: Row) -> list[tuple[Disk, Row]]:
+    """Return where the receiver has a message, on every disk that it ever had."""
+    return [
+        (there, copy)
+        for there in evidence.of(Name(row.peer))
+        for copy in there.rows
+        if copy.message_id == row.message_id and copy.sender == disk.key
+    ]
 
 
 def _came_to_an_end(evidence: Evidence, disk: Disk) -> Iterator[str]:
