@@ -18,6 +18,7 @@ from netchat.limits import (
     PREKEY_UNTIL_MS,
     RECORD_ADDRESSES_MAX,
     RECORD_AHEAD_MS_MAX,
+    SEQ_MAX,
 )
 from netchat.model import Address, Name, Record, SignedRecord
 from netchat.store.secrets import Own
@@ -96,6 +97,7 @@ class Introduction:
         if self._is_current(now_ms, addresses, public) and self._seq > above:
             return self.record
         seq = max(self._seq + 1, above + 1, now_ms)
+        assert seq <= SEQ_MAX, "a number that no record may have would stay on disk for ever"
         self._seq = seq  # before the wait, in which another call must not take the same
         await self._keep(lambda own: own.put(_SEQ, seq.to_bytes(8)))
         record = Record(

@@ -28,6 +28,7 @@ from netchat.limits import (
     HEARTBEAT_REMOTE_S,
     HOST_TRIES_MAX,
     PROBE_TIMEOUT_S,
+    SEQ_MAX,
     SILENT_TRIES_MAX,
 )
 from netchat.model import Address, Name, SignedRecord
@@ -234,17 +235,17 @@ class Rendezvous:
         try:
             await client.claim(identity, signed)
         except DirectoryRefused as refusal:
-            if refusal.refusal != "stale":
-                raise
-            signed = await self._renumbered(client, signed)
+            there = await client.record(self._name) if refusal.refusal == "stale" else None
+            own = identity.peer_id
+            if there is None or there.record.key != own or there.record.seq >= SEQ_MAX:
+                raise  # only a number that this key has signed says how high it is
+            signed = await self._renumbered(signed, there.record.seq)
             await client.claim(identity, signed)
         self._claimed = signed
 
-    async def _renumbered(self, client: DirectoryClient, signed: SignedRecord) -> SignedRecord:
+    async def _renumbered(self, signed: SignedRecord, above: int) -> SignedRecord:
         """This key was here with a higher number: from another computer, or before its clock went
         back."""
-        there = await client.record(self._name)
-        above = 0 if there is None else there.record.seq
         addresses = signed.record.addresses
         return await self._introduction.renew(
             addresses, mailboxes=bool(signed.record.prekey), above=above
