@@ -398,7 +398,47 @@ def test_of_two_that_dial_at_once_one_link_stays() -> None:
             assert link.is_dialler is (side.identity.peer_id == smaller)
             opened = [event.link for event in side.of(LinkOpened)]
             assert len(opened) - len(closed(side)) <= 1
-            assert side.of(LinkFailed) == []
+            assert {failed.reason for failed in side.of(LinkFailed)} <= {"duplicate"}
+
+    between(main)
+
+
+def test_a_dial_that_gives_way_to_another_link_has_failed() -> None:
+    """Or the lane that ordered it would wait for ever, should the other link end untold."""
+    (smaller, first), (larger, second) = sorted(
+        ((OWN, ME), (BOBS, BOB)), key=lambda one: one[0].peer_id
+    )
+
+    async def main() -> None:
+        async with sides((smaller, first), (larger, second)) as (one, other):
+            await linked(one, other)
+            other.open(one)
+            assert await other.next(LinkFailed) == LinkFailed(first, "duplicate", 0.5)
+            assert (len(one.links), len(other.links)) == (1, 1)
+
+    run(main)
+
+
+def test_a_link_that_is_replaced_before_its_admission_is_never_opened() -> None:
+    """However late the directory answers: the engine must not take it for the newer one."""
+
+    async def main(alice: Side, bob: Side) -> None:
+        bob.may_ask.clear()
+        alice.open(bob)
+        await until(lambda: len(bob.asked) == 1)
+        assert not bob.links.is_linked(ME)
+        link_lost, bob.links.link_lost = bob.links.link_lost, lambda *_: None  # type: ignore[method-assign]  # it is slow to end
+        alice.open(bob)
+        await until(lambda: len(bob.asked) == 2)
+        bob.may_ask.set()
+        assert (await bob.next(LinkOpened)).link == 2
+        await asyncio.sleep(0)
+        assert [event.link for event in bob.of(LinkOpened)] == [2]
+        assert bob.links.is_linked(ME)
+        bob.links.link_lost = link_lost  # type: ignore[method-assign]
+        for link in list(bob.links._numbers):
+            if bob.links._numbers[link] == 1:
+                link_lost(link, "replaced")
 
     between(main)
 
@@ -448,6 +488,21 @@ def test_a_link_that_breaks_is_told_once() -> None:
         await bob.next(LinkClosed)
         await alice.next(LinkClosed)
         assert (closed(alice), closed(bob)) == ([1], [1])
+
+    between(main)
+
+
+def test_whoever_waits_for_an_admission_is_let_go_at_the_end() -> None:
+    """A directory that never answers holds nobody up."""
+
+    async def main(alice: Side, bob: Side) -> None:
+        bob.may_ask.clear()
+        alice.open(bob)
+        await until(lambda: bool(bob.asked))
+        await bob.links.stop()
+        await until(lambda: not bob.links._introducing)
+        assert not bob.may_ask.is_set()
+        assert bob.of(LinkOpened) == []
 
     between(main)
 

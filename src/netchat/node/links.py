@@ -60,11 +60,12 @@ class Links:
         self._dialling: dict[Name, asyncio.Task[None]] = {}
         self._dialled: dict[PeerId, Name] = {}
         """As whom each key was dialled last; it may call itself another name."""
+        self._introducing: set[asyncio.Task[None]] = set()
         self._is_closed = False
 
     def is_linked(self, name: Name) -> bool:
-        """Tell whether a link to somebody of this name is open."""
-        return name in self._names.values()
+        """Tell whether a link to somebody of this name is open, and the engine was told."""
+        return any(one == name for link, one in self._names.items() if link not in self._pending)
 
     def __len__(self) -> int:
         return len(self._links)
@@ -83,7 +84,7 @@ class Links:
         reason = "unreachable"
         for address in order.addresses:
             try:
-                await dial_link(address, order.key, self._credentials, self._hello, self)
+                link = await dial_link(address, order.key, self._credentials, self._hello, self)
             except DialError as error:
                 reason = error.reason
                 continue
@@ -93,6 +94,10 @@ class Links:
                 break
             if self._names[standing] != order.peer:
                 reason = "other-name"
+                break
+            if standing is not link:
+                # That one may end before the engine ever hears of it; if not, nothing is lost.
+                reason = "duplicate"
                 break
             self._dialling.pop(order.peer, None)
             return
@@ -125,7 +130,7 @@ class Links:
     async def stop(self) -> None:
         """End every link, and whatever would become one."""
         self._is_closed = True
-        for task in list(self._dialling.values()):
+        for task in (*self._dialling.values(), *self._introducing):
             task.cancel()
         self.close_all("leaving")
 
@@ -152,6 +157,7 @@ class Links:
             if keeps(self._facts(older), self._facts(link), self._credentials.peer_id):
                 link.close("duplicate")
                 return
+            self._pending.pop(older, None)  # it must not be introduced behind this one
             older.close("replaced")
         self._count += 1
         self._numbers[link] = self._count
@@ -163,7 +169,9 @@ class Links:
             self._submit(LinkOpened(self._count, signed, link.hello.stream, is_dialled=True))
             return
         self._pending[link] = []
-        self._tasks.create_task(self._introduce(link, signed))
+        task = self._tasks.create_task(self._introduce(link, signed))
+        self._introducing.add(task)
+        task.add_done_callback(self._introducing.discard)
 
     def _facts(self, link: Link) -> LinkFacts:
         return LinkFacts(link.key, link.hello.instance, link.is_dialler)
@@ -175,7 +183,7 @@ class Links:
         frames = self._pending.pop(link, None)
         number = self._numbers.get(link)
         if frames is None or number is None:
-            return
+            return  # it ended, or another took its place
         self._submit(LinkOpened(number, signed, link.hello.stream, elsewhere))
         self._take(number, frames)
         link.resume_reading()

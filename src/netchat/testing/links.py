@@ -32,10 +32,11 @@ class Links:
         self._names: dict[LinkEnd, Name] = {}
         self._pending: dict[LinkEnd, list[Frame]] = {}
         self._dialling: set[Name] = set()
+        self._dialled_as: dict[PeerId, Name] = {}
         self._ends: list[LinkEnd] = []
 
     def is_linked(self, name: Name) -> bool:
-        return name in self._names.values()
+        return any(one == name for end, one in self._names.items() if end not in self._pending)
 
     def end(self) -> None:
         """The process is gone, and its ends of all links with it."""
@@ -48,6 +49,7 @@ class Links:
     def open(self, order: OpenLink) -> None:
         if order.peer not in self._dialling:
             self._dialling.add(order.peer)
+            self._dialled_as[order.key] = order.peer
             self._try(order, order.addresses, "unreachable")
 
     def _try(self, order: OpenLink, addresses: tuple[Address, ...], reason: str) -> None:
@@ -87,10 +89,13 @@ class Links:
         return theirs
 
     def _dialled(self, order: OpenLink, end: LinkEnd) -> None:
-        if end not in self._numbers and order.key not in self._by_key:
+        standing = self._by_key.get(order.key)
+        if standing is None:
             self._failed(order, "wrong-record")
-        elif self._names.get(end) not in (None, order.peer):
+        elif self._names[standing] != order.peer:
             self._failed(order, "other-name")
+        elif standing is not end:
+            self._failed(order, "duplicate")
         else:
             self._dialling.discard(order.peer)
 
@@ -137,6 +142,7 @@ class Links:
             if keeps(_facts(older), _facts(end), self._node.key):
                 end.close("duplicate")
                 return
+            self._pending.pop(older, None)
             older.close("replaced")
         self._count += 1
         number = self._numbers[end] = self._count
@@ -145,14 +151,15 @@ class Links:
         self._names[end] = signed.record.name
         if self._node.world.tracing:
             self._node.world.tell(f"{self._node.host.name}: link {number} to {signed.record.name}")
-        if end.is_dialler:
-            self._node.submit(LinkOpened(number, signed, end.hello.stream))
+        if end.is_dialler and self._dialled_as.get(end.key) == signed.record.name:
+            opened = LinkOpened(number, signed, end.hello.stream, is_dialled=True)
+            self._node.submit(opened)
             return
         self._pending[end] = []
 
         def introduced(elsewhere: SignedRecord | None) -> None:
             frames = self._pending.pop(end, None)
-            if frames is not None:
+            if frames is not None and end in self._numbers:
                 self._node.submit(LinkOpened(number, signed, end.hello.stream, elsewhere))
                 self._take(number, frames)
 
