@@ -17,6 +17,7 @@ from tests.node.fixtures import (
     OTHER,
     OWN,
     keyed,
+    mail,
     opened,
     record_of,
 )
@@ -24,6 +25,7 @@ from tests.node.fixtures import (
 from netchat.delivery.inputs import Decision, Found, Route
 from netchat.errors import StoreUnavailable
 from netchat.model import Name, TrustState
+from netchat.node import trusted as trusted_module
 from netchat.node.trusted import Admission, Entrance, Trusted
 from netchat.store.database import open_database
 from netchat.store.peers import Peers
@@ -99,6 +101,36 @@ def test_a_pin_on_disk_that_was_tampered_with_is_not_believed(
     connection.execute("UPDATE pin SET record = ?", (format_envelope(forged),))
     with pytest.raises(StoreUnavailable, match="damaged"):
         trusted(peers).pin(BOB)
+
+
+def test_names_that_strangers_make_up_are_not_kept(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers
+) -> None:
+    """Neither those without a pin, nor more pins in memory than there is room for."""
+    monkeypatch.setattr(trusted_module, "PINS_CACHED_MAX", 2)
+    one = trusted(peers)
+    for number in range(5):
+        name = Name(f"made-up-{number}")
+        assert one.pin(name).key is None
+        assert one._pins == {}
+    for name in (BOB, CAROL, Name("dave")):
+        one.route(name, keyed(name=name))
+        assert len(one._pins) <= 2
+    assert [one.pin(name).key for name in (BOB, CAROL)] == [BOBS.peer_id] * 2
+
+
+def test_a_profile_has_room_for_so_many_names(
+    monkeypatch: pytest.MonkeyPatch, peers: Peers
+) -> None:
+    """Of strangers; who is known already is known."""
+    one = trusted(peers)
+    one.route(CAROL, keyed(name=CAROL))
+    monkeypatch.setattr(trusted_module, "PINS_MAX", 1)
+    new = record_of()
+    assert one.admit(opened(1, new, new)) == Admission(Entrance.CLOSED, "too-many-names")
+    assert one.receive(mail(1, elsewhere=new)).entrance is Entrance.CLOSED
+    assert one.receive(mail(2, name=CAROL)).entrance is Entrance.OPEN
+    assert [str(pin.name) for pin in one.pins()] == ["carol"]
 
 
 def test_who_calls_may_come_in(peers: Peers) -> None:

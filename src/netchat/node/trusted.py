@@ -14,7 +14,7 @@ from netchat.directory.records import open_record
 from netchat.errors import NetChatError, RemoteError, StoreUnavailable
 from netchat.identity import trust
 from netchat.identity.trust import Judgement, Verdict, Way
-from netchat.limits import PINS_MAX
+from netchat.limits import PINS_CACHED_MAX, PINS_MAX
 from netchat.model import Address, Name, PeerId, Pin, SignedRecord, TrustState
 from netchat.store.peers import Peers, PinRow
 
@@ -52,8 +52,8 @@ class Trusted:
         self._allow_classic = allow_classic
         self._pins: dict[Name, Pin] = {}
         self._told: set[tuple[Name, str]] = set()
-        self._given: dict[tuple[Name, PeerId], int] = {}
-        """The highest numbers that a directory gave, since this start."""
+        self._given: dict[Name, tuple[PeerId, int]] = {}
+        """The highest number that a directory gave of each pinned key, since this start."""
         self._notices: list[Notice] = []
 
     def take_notices(self) -> list[Notice]:
@@ -73,8 +73,14 @@ class Trusted:
         if (known := self._pins.get(name)) is not None:
             return known
         row = self._peers.pin(name)
-        pin = Pin(name=name) if row is None else _opened(row)
-        self._pins[name] = pin
+        if row is None:
+            return Pin(name=name)  # strangers may name any number of these
+        return self._cached(_opened(row))
+
+    def _cached(self, pin: Pin) -> Pin:
+        if len(self._pins) >= PINS_CACHED_MAX:
+            self._pins.clear()
+        self._pins[pin.name] = pin
         return pin
 
     def pins(self) -> list[Pin]:
@@ -93,7 +99,7 @@ class Trusted:
                 pin.refused,
             )
         )
-        self._pins[pin.name] = pin
+        self._cached(pin)
 
     def _see(self, before: Pin, signed: SignedRecord, *, is_hello: bool = False) -> Judgement:
         """Judge a record of a name, remember what it says, and tell what is strange about it.
@@ -102,11 +108,12 @@ class Trusted:
         renewed while the link was opened. Nor is one that a directory gives, as long as it never
         gave a newer one: who comes back may say HELLO before it has registered.
         """
-        holder = (before.name, signed.record.key)
-        given_seq = self._given.get(holder, 0)
-        if not is_hello:
-            self._given[holder] = max(given_seq, signed.record.seq)
         judgement = trust.record_seen(before, signed)
+        key, seq = signed.record.key, signed.record.seq
+        given_key, given_seq = self._given.get(before.name, (key, 0))
+        given_seq = given_seq if given_key == key else 0
+        if not is_hello and judgement.pin.key == key:
+            self._given[before.name] = (key, max(given_seq, seq))
         if judgement.is_news:
             self._put(judgement.pin)
         match judgement.verdict:
@@ -115,7 +122,7 @@ class Trusted:
                 self._notices.append(
                     KeyStopped(before.name, was_verified, before.key, signed.record.key)
                 )
-            case Verdict.STALE if not is_hello and signed.record.seq < given_seq:
+            case Verdict.STALE if not is_hello and seq < given_seq:
                 self._tell_once(before.name, "rollback")
             case Verdict.FORKED:
                 self._tell_once(before.name, "equivocation")
@@ -198,7 +205,8 @@ class Trusted:
         pin = self.pin(event.name)
         backed = event.elsewhere is not None and event.elsewhere.record.key == event.sender
         if pin.key != event.sender:
-            if not backed:
+            is_one_too_many = pin.key is None and self._peers.pin_count() >= PINS_MAX
+            if not backed or is_one_too_many:
                 return Admission(Entrance.CLOSED)
             assert event.elsewhere is not None
             pin = self._see(pin, event.elsewhere).pin
