@@ -189,6 +189,20 @@ def test_where_nobody_listens_there_is_no_directory() -> None:
     run(main)
 
 
+def test_a_client_that_is_closed_reaches_nobody() -> None:
+    """Whoever still holds it, because the node found another directory meanwhile, is told so."""
+
+    async def main() -> None:
+        async with our_directory() as (client, _):
+            await client.close()
+            for question in (client.list(), client.about(), client.lookup(Name("bob"))):
+                with pytest.raises(DirectoryUnreachable) as caught:
+                    await question
+                assert caught.value.reason == "no-connection"
+
+    run(main)
+
+
 def test_proxies_of_the_environment_are_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """A directory is on one's own network; who talks to whom is no matter of a proxy."""
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):

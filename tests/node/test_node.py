@@ -150,6 +150,19 @@ def test_what_the_disk_does_not_take_is_told_to_who_asked(tmp_path: Path) -> Non
     alone(tmp_path, main)
 
 
+def test_what_nobody_can_seal_is_not_queued(tmp_path: Path) -> None:
+    """No key is known, so nothing is kept, and no id stands for nothing."""
+
+    async def main(_: Directory, alice: Running) -> None:
+        assert await alice.node.queue(ME, []) == []
+        with pytest.raises(NoKey):
+            await alice.node.queue(CAROL, ["one", "two"])
+        assert await alice.conversation(CAROL) == []
+        assert alice.node._waiters.sends == {}
+
+    alone(tmp_path, main)
+
+
 def test_a_classic_sender_is_turned_away_by_a_disk_that_refuses(tmp_path: Path) -> None:
     """By a reset, and nothing was stored."""
 

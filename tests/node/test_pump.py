@@ -533,6 +533,7 @@ def test_a_disk_that_cannot_even_be_read_is_read_when_it_is_back(rig: Rig) -> No
     report = Handed(an_id(1), BOB)
     batch = rig.step(report, classic_text(3))
     assert batch.effects == []
+    assert batch.is_unread
     assert [refused.event for refused in batch.refused] == [report, classic_text(3)]
     for question in (
         lambda: rig.pump.page(BOB, None, 10),
@@ -547,10 +548,28 @@ def test_a_disk_that_cannot_even_be_read_is_read_when_it_is_back(rig: Rig) -> No
             question()
     rig.connection.set_authorizer(None)
     batch = rig.step(report)
+    assert not batch.is_unread
     assert batch.effects == [
         SetTimer(CAROL, RETRY),
         MessagesProgressed(BOB, (an_id(1),), MessageState.SENT),
     ]
+    assert rig.outbox == [(1, "text", "queued")]
+
+
+def test_a_disk_that_fails_while_receipts_are_noted_is_read_when_it_is_back(rig: Rig) -> None:
+    """Nothing is refused then, so nobody would ask again: any input of nobody's has it read."""
+    rig.effects(opened(), send(1))
+    told: list[Batch] = []
+
+    def unreadable(batch: Batch) -> None:
+        told.append(batch)
+        rig.connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
+
+    batch = rig.pump.step_batch(NOW, [ReceiptArrived(7, ((1, 1),))], unreadable)
+    assert batch == Batch([], links_lost=True, is_unread=True)
+    assert len(told) == 1
+    rig.connection.set_authorizer(None)
+    assert rig.step(TimerFired(ME, 0)).effects == [SetTimer(BOB, RETRY)]
     assert rig.outbox == [(1, "text", "queued")]
 
 

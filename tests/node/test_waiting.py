@@ -109,6 +109,29 @@ def test_a_delete_that_the_disk_refused_is_an_error() -> None:
     run(main)
 
 
+@pytest.mark.parametrize("is_refused", [False, True])
+def test_a_decision_ends_once(is_refused: bool) -> None:
+    """A batch that is tried again may tell of it twice; one that nobody waits for is no matter."""
+
+    async def main() -> None:
+        waiters = Waiters()
+        loop = asyncio.get_running_loop()
+        decision = waiters.decisions[1] = loop.create_future()
+        for request in (1, 1, 2):
+            if is_refused:
+                waiters.decision_refused(request, StoreUnavailable("no"))
+            waiters.decided(request, "no-key")
+        if is_refused:
+            with pytest.raises(StoreUnavailable):
+                await decision
+            waiters.decision_refused(1, StoreUnavailable("no"))
+        else:
+            waiters.decision_refused(1, StoreUnavailable("no"))
+            assert await decision == "no-key"
+
+    run(main)
+
+
 def test_a_face_gets_its_events_in_order_and_their_end() -> None:
     """None is the end."""
 

@@ -240,6 +240,18 @@ def test_close_commits_what_was_submitted_before() -> None:
     assert [event for batch in pump.batches for event in batch] == events
 
 
+def test_nobody_is_answered_after_the_end() -> None:
+    """A question that no thread takes is refused; it does not wait for ever."""
+
+    async def main() -> None:
+        async with working(FakePump()) as worker:
+            pass
+        with pytest.raises(StoreUnavailable):
+            await worker.ask(lambda _: None)
+
+    run(main)
+
+
 def test_a_worker_that_never_began_is_closed() -> None:
     """The disk refused at the start: the error is said, and closing does not wait for a thread."""
 

@@ -100,6 +100,8 @@ class Exchange:
 
     @contextmanager
     def _translated(self) -> Iterator[None]:
+        if self._session.closed:  # by whoever found another directory meanwhile
+            raise DirectoryUnreachable(self.url, "no-connection")
         try:
             yield
         except TimeoutError as error:

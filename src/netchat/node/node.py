@@ -269,9 +269,10 @@ class ChatNode:
             async with asyncio.timeout(SEND_WAIT_S):
                 return await waiting.outcome
         except TimeoutError:
-            return await self._as_stored(peer, message_id)
+            pass
         finally:
-            del self._waiters.sends[message_id]
+            del self._waiters.sends[message_id]  # what comes from here on is told as an event
+        return await self._as_stored(peer, message_id)
 
     async def _found(self, peer: Name) -> Found | None:
         """Ask the directory who that is, unless a key says so; None when nobody can be asked."""
@@ -288,14 +289,24 @@ class ChatNode:
     async def queue(self, peer: Name, texts: Sequence[str]) -> Sequence[MessageId]:
         """Put many messages for one peer with a key on this disk; return when they are there.
 
-        What becomes of each is told by ``QueuedMessagesEnded``. Raises StoreUnavailable.
+        What becomes of each is told by ``QueuedMessagesEnded``.
+
+        Raises:
+            NoKey: no key is pinned for this name. Nothing was kept.
+            StoreUnavailable: nothing was kept.
         """
+        if not texts:
+            return []
+        if peer != self.name and (await self._worker.ask(lambda pump: pump.pin(peer))).key is None:
+            raise NoKey(str(peer))
         ids = self._clock.new_ids(len(texts))
         messages = tuple(map(NewMessage, ids, texts))
         last = self._waiters.sends[messages[-1].message_id] = Send(peer)
         self._worker.submit(SendRequested(peer, messages, None))
         try:
             await last.accepted
+            if last.outcome.done() and last.outcome.result().message_id is None:
+                raise NoKey(str(peer))
             if last.outcome.done() and last.outcome.result().reason == StoreUnavailable.code:
                 raise StoreUnavailable("the disk did not take the messages")
         finally:
@@ -429,6 +440,10 @@ class ChatNode:
             self._carry_out(effect)
         if batch.links_lost:
             self._links.close_all("store-failed")
+        if batch.is_unread:
+            nudge = TimerFired(self.name, 0)  # of nobody: any input has the engine read back
+            loop = asyncio.get_running_loop()
+            loop.call_later(STORE_RETRY_S, self._worker.submit, nudge)
         for refused in batch.refused:
             self._on_refused(refused)
         self._links.relieve()
@@ -472,8 +487,7 @@ class ChatNode:
             case DeleteRequested(change_id=change_id):
                 self._waiters.delete_refused(change_id, error)
             case PersonDecided(request=request):
-                if (decision := self._waiters.decisions.get(request)) is not None:
-                    decision.set_exception(error)
+                self._waiters.decision_refused(request, error)
             case TextArrived(arrival_id=arrival_id) | DeleteArrived(arrival_id=arrival_id):
                 self._arrival_refused(arrival_id, refused.event)
             case Connected(item_id=item_id, peer=peer):
@@ -520,8 +534,7 @@ class ChatNode:
                 if not heard and outcome not in _AS_WANTED and deleted_of is not None:
                     self._tell(api.QueuedDeleteEnded(deleted_of, outcome))
             case notices.DecisionDone(request, _, refused):
-                if (decision := self._waiters.decisions.get(request)) is not None:
-                    decision.set_result(refused)
+                self._waiters.decided(request, refused)
             case _:
                 self._tell(self._event_of(notice))
 

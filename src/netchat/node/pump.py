@@ -100,11 +100,13 @@ class Batch:
     """What one ``step_batch`` came to: what to do now, and which inputs the disk did not take.
 
     ``links_lost``: no link that is open is known any more, so all of them have to be closed.
+    ``is_unread``: not even reading went, so nothing goes on before another input comes.
     """
 
     effects: Sequence[Outward]
     refused: Sequence[Refused] = ()
     links_lost: bool = False
+    is_unread: bool = False
 
 
 class Pump:
@@ -197,7 +199,7 @@ class Pump:
         with contextlib.suppress(StoreUnavailable):
             effects += self._read_back(now_ms)
         self._judge.is_repeat = False
-        return Batch(effects, refused, links_lost=True)
+        return Batch(effects, refused, links_lost=True, is_unread=self._is_unread)
 
     def _note_receipts(
         self, now_ms: int, events: Sequence[Input], early: Callable[[Batch], None]
@@ -213,7 +215,7 @@ class Pump:
             effects: list[Outward] = []
             with contextlib.suppress(StoreUnavailable):
                 effects += self._read_back(now_ms)
-            return Batch(effects, links_lost=True)
+            return Batch(effects, links_lost=True, is_unread=self._is_unread)
         return Batch(())
 
     def _if_stored(self, now_ms: int, event: Input) -> list[Outward] | None:

@@ -95,6 +95,16 @@ class Waiters:
             return True
         return False
 
+    def decided(self, request: int, refused: str | None) -> None:
+        decision = self.decisions.get(request)
+        if decision is not None and not decision.done():
+            decision.set_result(refused)
+
+    def decision_refused(self, request: int, error: NetChatError) -> None:
+        decision = self.decisions.get(request)
+        if decision is not None and not decision.done():
+            decision.set_exception(error)
+
     def delete_refused(self, change_id: MessageId, error: NetChatError) -> None:
         delete = self.deletes.get(change_id)
         if delete is not None and not delete.here.done():

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from netchat.delivery.inputs import Input
+from netchat.errors import StoreUnavailable
 from netchat.limits import BATCH_INPUTS_MAX, WORKER_QUEUE_MAX
 from netchat.node.pump import Batch, Pump
 
@@ -35,6 +36,7 @@ class Worker:
         self._on_batch = on_batch
         self._loop = asyncio.get_running_loop()
         self._waiting: queue.SimpleQueue[Input | _Question | None] = queue.SimpleQueue()
+        self._is_closed = False
         self._thread = threading.Thread(target=self._main, name="netchat-pump", daemon=True)
         self.failure: asyncio.Future[None] = self._loop.create_future()
         """Fails when the thread died of a bug: nothing is decided then, so the node must end."""
@@ -55,13 +57,19 @@ class Worker:
         self._waiting.put(event)
 
     async def ask(self, question: Callable[[Pump], T]) -> T:
-        """Run ``question`` on the thread, behind everything submitted before it."""
+        """Run ``question`` on the thread, behind everything submitted before it.
+
+        Raises StoreUnavailable: the thread has ended; and what ``question`` raises.
+        """
+        if self._is_closed:
+            raise StoreUnavailable("the history is closed")
         answer: asyncio.Future[T] = self._loop.create_future()
         self._waiting.put(_Question(question, answer))
         return await answer
 
     async def close(self) -> None:
         """Commit what was submitted before, and end the thread; nothing if it never began."""
+        self._is_closed = True
         if self._thread.ident is not None:
             self._waiting.put(None)
             await asyncio.to_thread(self._thread.join)

@@ -195,6 +195,9 @@ class Life:
             self._carry_out(effect)
         if batch.links_lost:
             self.links.close_all("store-failed")
+        if batch.is_unread:
+            nudge = TimerFired(self.host.name, 0)
+            self.later(STORE_RETRY_S * 1_000, lambda: self.submit(nudge))
         for refused in batch.refused:
             self._on_refused(refused)
 
