@@ -7,6 +7,7 @@ from typing import Final
 
 # --- names and addresses (classic.md, "Names") ---------------------------------------------------
 NAME_CHARS_MAX: Final = 32
+"""Of the classic grammar, and what a column of a list can show."""
 FILE_NAME_BYTES_MAX: Final = 255
 """NAME_MAX of Linux file systems."""
 
@@ -28,13 +29,15 @@ FRAME_BYTES_BEFORE_HELLO_MAX: Final = 65_536
 FRAME_BYTES_MAX: Final = 1_024 * 1_024
 """After HELLO: a full batch of items, or the largest single message with room to spare."""
 FRAME_ITEMS_MAX: Final = 256
-"""Items in one frame: one engine step and one commit (research/engine.md: larger gains nothing)."""
+"""Items in one frame: one engine step and one commit (measured: larger gains nothing)."""
 RANGES_MAX: Final = 1_024
 """Ranges in one receipt, and holes in what one peer sent us, before the rest has to come again."""
 SEQ_MAX: Final = 2**53 - 1
 """Numbers of an outbox: exact in every language that a peer may be written in."""
 HLC_BITS_COUNTER: Final = 12
 """A hybrid logical clock is milliseconds since 1970, shifted by this, plus a counter."""
+HLC_MAX: Final = 2**63 - 1
+"""What a SQLite integer holds."""
 HLC_AHEAD_MS_MAX: Final = 400 * 86_400_000
 """How far a peer's clock is followed ahead of ours: beyond a year wrong, its messages sort late."""
 LINK_HELLO_S: Final = 5.0
@@ -69,7 +72,7 @@ WINDOW_BYTES_MAX: Final = 4 * 1_024 * 1_024
 IDENTITY_FILE_BYTES_MAX: Final = 16_384
 """An OpenSSH key file has 400 bytes."""
 PASSPHRASE_ROUNDS: Final = 64
-"""bcrypt rounds of a locked identity: half a second (research/security.md section 2)."""
+"""bcrypt rounds of a locked identity: half a second for each guess."""
 PASSPHRASE_ROUNDS_MAX: Final = 1_024
 """Of a file that is imported: 8 s; a hostile one could else keep the machine busy for days."""
 
@@ -79,9 +82,9 @@ ENVELOPE_BYTES_MAX: Final = 128 * 1_024
 ENVELOPE_ITEMS_MAX: Final = 64
 """Items that share an envelope; also bounds what one sealed batch of small messages reveals."""
 MAIL_TTL_MS: Final = 7 * 86_400_000
-"""design.md section 3: how long a mailbox keeps an envelope."""
+"""How long a mailbox keeps an envelope: a week away; the sender keeps its own copy longer."""
 PREKEY_ROTATION_MS: Final = 86_400_000
-"""A new prekey daily while online (research/security.md section 4)."""
+"""A new prekey daily while online: a stolen disk opens the mail of few days."""
 PREKEY_GRACE_MS: Final = MAIL_TTL_MS + 86_400_000
 """After it was superseded: what is still on its way may need its secret this long."""
 PREKEY_UNTIL_MS: Final = 30 * 86_400_000
@@ -98,6 +101,8 @@ MAIL_FETCH_MAX: Final = 64
 """Envelopes in one answer to a fetch; PAGE_BYTES_MAX ends it sooner."""
 MAIL_SETTLE_S: Final = 10.0
 """How long what was in an envelope may take to the disk before the mailbox keeps it for later."""
+PINS_CACHED_MAX: Final = 1_024
+"""Of these, how many are kept in memory with their records: 5 KiB each."""
 PINS_MAX: Final = 100_000
 """Names that a profile remembers before strangers may bring no new ones: 250 MB of records."""
 HELD_MAX: Final = 1_000
@@ -107,7 +112,9 @@ HELD_MAX: Final = 1_000
 RECORD_BYTES_MAX: Final = 8_192
 """A record with a prekey has 1.9 KB; eight addresses and a second signature fit well."""
 RECORD_ADDRESSES_MAX: Final = 8
+"""Of one node: both families on four networks; a dial tries them one after the other."""
 RECORD_CAPABILITIES_MAX: Final = 16
+"""Words for what a node can do; there is none so far."""
 REQUEST_ARGUMENTS_MAX: Final = 8
 """Of one signed request; none of ours has more than two."""
 NONCE_BYTES_MAX: Final = 64
@@ -115,6 +122,7 @@ NONCE_BYTES_MAX: Final = 64
 RECORD_AHEAD_MS_MAX: Final = 2 * 86_400_000
 """How far ahead of the directory's clock a record may be issued: a wrong time zone, and more."""
 NONCE_LIFE_MS: Final = 60_000
+"""From asking for a nonce to the signed request: a round trip, and a busy machine."""
 NONCES_SPENT_MAX: Final = 100_000
 """Nonces remembered as used: 1,600 signed requests a second for their whole life."""
 CLAIMS_MAX: Final = 100_000
@@ -122,7 +130,9 @@ CLAIMS_MAX: Final = 100_000
 LOG_ENTRIES_MAX: Final = 1_000_000
 """Of the name log, which only grows: ten for each name, and 200 MB."""
 LOG_PAGE_MAX: Final = 1_000
+"""Entries in one answer: 200 KB."""
 LIST_PAGE_MAX: Final = 1_000
+"""Records looked at for one answer, which PAGE_BYTES_MAX ends sooner."""
 PAGE_BYTES_MAX: Final = 512 * 1_024
 """Records or envelopes in one answer: in 3 s over 2 Mbit/s, base64 and all."""
 LIVE_MAX: Final = 1_000
@@ -147,7 +157,9 @@ for ``CLOSE_WAIT_S`` whether the text is kept."""
 CLAIM_CHECKS_MAX: Final = 8
 """Such questions at once: a flood of names must not become one at the directory."""
 CLAIMS_KEPT_S: Final = 30.0
+"""How long its answer is believed: a claim made meanwhile is noticed so much later."""
 CLAIMS_KEPT_MAX: Final = 1_024
+"""Answers kept, 100 KiB; at more it starts over."""
 LISTEN_BACKLOG: Final = 512
 """A classroom that sends at the same second; Linux caps it by net.core.somaxconn."""
 
@@ -164,27 +176,28 @@ ANSWER_BYTES_MAX: Final = 65_536
 
 # --- the outbox ----------------------------------------------------------------------------------
 RETRY_MS_MIN: Final = 1_000
+"""The first pause after a way has failed, doubled from there: a restart takes about as long."""
 RETRY_MS_MAX: Final = 15_000
 """A peer that comes back gets its messages within this; an absent one costs a lookup as often."""
 RETRY_STORED_MS_MAX: Final = 120_000
 """The same when all of it lies in the mailbox: its owner is woken, and comes to us."""
 ORPHANS_MS: Final = 90 * 24 * 3_600_000
-"""How long a delete waits for the message that it means (research/peers-features.md, D4)."""
+"""How long a delete waits for the message that it means: far above EXPIRY_MS."""
 ADDRESS_AGE_MS_MAX: Final = 10 * 60_000
 """How old an address may be that is dialled because the directory does not answer. Ports change
 owners: an older one may be a stranger's, and classic messages are plain text."""
 EXPIRY_MS: Final = 30 * 24 * 3_600_000
-"""design.md section 3: a message waits 30 days, then says that it expired."""
+"""A message waits 30 days, longer than most are away, then says that it expired."""
 RECIPIENTS_MAX: Final = 300
 """Of one SEND_MULTI: a large lecture hall."""
 SEND_WAIT_S: Final = 10.0
-"""design.md section 7: how long a send waits for its outcome before it says `queued`."""
+"""How long a send waits for its outcome before it says `queued`: a person looks away by then."""
 EXIT_WAIT_S: Final = 5.0
 """classic.md, EXIT: how long leaving may take."""
 
 # --- the engine and its disk ---------------------------------------------------------------------
 BATCH_INPUTS_MAX: Final = 256
-"""Inputs that share one commit: past this, larger batches gained nothing (research/engine.md)."""
+"""Inputs that share one commit: past this, larger batches gained nothing (measured)."""
 WORKER_QUEUE_MAX: Final = 10_000
 """Inputs and questions that wait for the writer thread."""
 PAGE_MESSAGES_MAX: Final = 500
@@ -209,8 +222,9 @@ TYPED_LINES_BYTES_MAX: Final = 1_024 * 1_024
 
 # --- the directory -------------------------------------------------------------------------------
 PORT_DEFAULT: Final = 7_800
+"""Of a directory: above the ports that only root may open."""
 LEASE_S: Final = 60
-"""design.md section 6."""
+"""How long an address outlives its owner, who refreshes it three times meanwhile."""
 CLASSIC_TTL_S_MAX: Final = 366 * 86_400
 """A classic entry of more than a year is surely nobody's any more."""
 LEASE_S_MAX: Final = 3_600
@@ -222,12 +236,13 @@ HEARTBEAT_LOCAL_S: Final = 2.0
 HEARTBEAT_REMOTE_S: Final = 20.0
 """Refresh towards another machine: two may be lost before a lease of 60 s ends."""
 ADDRESSES_MAX: Final = 100_000
-"""Live entries of one directory: 28 MiB of leases (research/engine.md), and a list of 3 MB."""
+"""Live entries of one directory: 28 MiB of leases, and a list of 3 MB."""
 REQUEST_BODY_BYTES_MAX: Final = 1_024
 """`UPDATE ` + 32 + `@` + 21 is 61 bytes; the rest forgives white space."""
 REQUEST_HEADER_BYTES_MAX: Final = 4_096
 """One header line or the request line; a browser's longest is below it."""
 REQUEST_HEADERS_MAX: Final = 64
+"""A browser sends twenty."""
 REQUEST_DEADLINE_S: Final = 10.0
 """To send the head of a request, and again for its body; also how long an idle connection stays."""
 REQUEST_LINGER_S: Final = 1.0

@@ -59,7 +59,7 @@ class ClaimedName:
     """Who a classic text says it is from, when a key holds that name: shown and typed as ``~bob``.
 
     What arrives in plain text under such a name has a conversation of its own, and never stands
-    among the messages of the one who holds the key (design.md section 5).
+    among the messages of the one who holds the key (docs/spec/delivery.md).
     """
 
     name: Name
@@ -267,7 +267,7 @@ class DisplayText:
     ``raw`` keeps what came; every face shows ``str(text)`` or ``spans()``, in which nothing can
     move the cursor, recolour, reorder or hide anything: control characters stand in caret notation,
     everything invisible as ``<202E>``, at most four combining marks stay on a letter, and spaces of
-    odd widths are plain spaces. Source: research/interfaces.md section 0, measured on terminals.
+    odd widths are plain spaces. The choice was measured on terminals.
     """
 
     raw: str
@@ -370,7 +370,7 @@ def _cut_file_name(name: str) -> str:
 
 
 class MessageState(Enum):
-    """What we know of a message of our own; the words are those of design.md section 3.
+    """What we know of a message of our own; docs/spec/delivery.md has the words.
 
     QUEUED on this disk; STORED sealed in the peer's mailbox as well; DELIVERED on the peer's disk;
     READ the peer chose to tell that it was read. A classic peer gives no receipt, so SENT is the
@@ -477,7 +477,7 @@ Ranges = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Record:
-    """What somebody says about itself, under its own signature (research/security.md section 4).
+    """What somebody says about itself, under its own signature (docs/spec/records.md).
 
     ``prekey`` opens sealed mail until ``prekey_until_ms``; empty when no mail is wanted. ``seq``
     grows with every record of this key. ``lease_s`` is how long the addresses hold.

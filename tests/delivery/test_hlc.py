@@ -4,8 +4,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.delivery.made import NOW
 
-from netchat.delivery.hlc import HLC_MAX, following
-from netchat.limits import HLC_AHEAD_MS_MAX, HLC_BITS_COUNTER
+from netchat.delivery.hlc import following
+from netchat.limits import HLC_AHEAD_MS_MAX, HLC_BITS_COUNTER, HLC_MAX
 
 DAY_MS = 86_400_000
 CLOCKS = st.integers(NOW - 199 * DAY_MS, NOW + 199 * DAY_MS)

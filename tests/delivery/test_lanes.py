@@ -136,7 +136,6 @@ def test_the_way_to_a_peer_that_is_there() -> None:
         room(0, owed=True),
     ]
     assert lanes.has_link(BOB)
-    assert lanes.peer_of(LINK) == BOB
     sent(lanes, ((1, 3),))
     settled = SettleItems(BOB, ((1, 3),), ((2, "kept"),))
     assert lanes.receipt(ReceiptArrived(LINK, ((1, 3),), ((2, "kept"),))) == [settled]
@@ -247,7 +246,6 @@ def test_a_new_link_replaces_the_old_one() -> None:
         MarkLeft(BOB, 3),
         AskTransmit(OTHER, BOB, 0, WINDOW_ITEMS_MAX, WINDOW_BYTES_MAX, owed=True),
     ]
-    assert lanes.peer_of(LINK) is None
     assert lanes.receipt(ReceiptArrived(LINK, ((1, 3),))) == []
     assert lanes.link_closed(NOW, LinkClosed(LINK, "replaced", 0)) == []
     assert lanes.has_link(BOB)

@@ -40,7 +40,6 @@ from netchat.delivery.effects import (
     StoreReceived,
     VoidItem,
 )
-from netchat.delivery.hlc import HLC_MAX
 from netchat.delivery.inputs import (
     Connected,
     DeleteRequested,
@@ -60,7 +59,7 @@ from netchat.delivery.notices import (
     SendRefused,
 )
 from netchat.delivery.outbox import Outbox
-from netchat.limits import EXPIRY_MS, HLC_BITS_COUNTER, WINDOW_BYTES_MAX, WINDOW_ITEMS_MAX
+from netchat.limits import EXPIRY_MS, HLC_BITS_COUNTER, HLC_MAX, WINDOW_BYTES_MAX, WINDOW_ITEMS_MAX
 from netchat.model import Address, DeleteOutcome, DisplayText, Item, ItemKind, MessageState
 
 EXPIRES = NOW + EXPIRY_MS

@@ -73,10 +73,8 @@ def test_our_hello_is_the_first_output() -> None:
     session = Session(START, OURS)
     assert written(session) == [OURS]
     assert session.take_output() == b""
-    assert not session.is_open
     assert session.peer_hello is None
     session.receive(START, encode(THEIRS))
-    assert session.is_open
     assert session.peer_hello == THEIRS
     assert session.take_output() == b""
 
@@ -117,11 +115,10 @@ def test_frames_are_queued_until_they_are_taken() -> None:
 
 
 def test_after_bye_nothing_counts() -> None:
-    """Not even nonsense; the session is no longer open, and asks for no more calls."""
+    """Not even nonsense; the session asks for no more calls."""
     session = opened()
     assert session.receive(START, encode(Bye("closed")) + b"\xff" * 9) == []
     assert session.said_bye == "closed"
-    assert not session.is_open
     assert session.receive(START, encode(Items(1, ())) + b"\xff" * 9) == []
     assert session.tick(START + 10**9) is None
     assert session.take_output() == b""

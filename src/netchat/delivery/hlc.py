@@ -6,12 +6,7 @@ answers, whatever the two machines' clocks say. Source: Kulkarni and others, "Lo
 Clocks" (2014). One clock a conversation, so that a wrong clock disturbs nobody else.
 """
 
-from typing import Final
-
 from netchat.limits import HLC_AHEAD_MS_MAX, HLC_BITS_COUNTER
-
-HLC_MAX: Final = 2**63 - 1
-"""What a SQLite integer holds."""
 
 
 def following(now_ms: int, newest: int) -> int:

@@ -108,7 +108,7 @@ def _take(now_ms: int, event: ItemsChecked, policy: Policy, item: Item, taken: _
 def _delete(
     now_ms: int, event: ItemsChecked, policy: Policy, target_id: MessageId, taken: _Taken
 ) -> str:
-    """Carry out D1 to D4 of research/peers-features.md. That only its author can mean a message is
+    """Carry out D1 to D4 of docs/spec/delivery.md. That only its author can mean a message is
     how it is looked up: by the key that sent the delete."""
     if target_id in taken.fresh:
         taken.deleted.add(target_id)

@@ -104,9 +104,6 @@ class Lanes:
         lane = self._lanes.get(peer)
         return lane is not None and lane.link is not None
 
-    def peer_of(self, link: int) -> Name | None:
-        return self._links.get(link)
-
     # --- work ------------------------------------------------------------------------------------
 
     def enqueued(self, peer: Name, last_seq: int) -> list[Effect]:

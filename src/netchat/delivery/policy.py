@@ -5,7 +5,7 @@ from enum import Enum
 
 
 class Deletes(Enum):
-    """What becomes of a message here when its author deletes it (research/peers-features.md, D3).
+    """What becomes of a message here when its author deletes it (docs/spec/delivery.md, D3).
 
     HONOUR the text goes and a tombstone stays; KEEP it is marked as deleted, and its text stays on
     this disk; WIPE nothing is left to be seen of it.

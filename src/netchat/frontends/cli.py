@@ -55,7 +55,7 @@ EXIT_CODES = {
     "identity-unreadable": 7,
     "profile-in-use": 7,
 }
-"""design.md section 7, by the code of an error or the reason of a send; every other one is 1."""
+"""By the code of an error or the reason of a send; every other one is 1."""
 
 
 def exit_status(error: NetChatError) -> int:

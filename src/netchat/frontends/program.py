@@ -15,7 +15,7 @@ from netchat.api import Person, TrustDecision
 from netchat.model import Name, PeerId
 
 NO_SUCH_PERSON = 3
-"""The exit status of an answer that there is none (design.md section 7)."""
+"""The exit status of an answer that there is none."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

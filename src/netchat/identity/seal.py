@@ -28,7 +28,6 @@ from netchat.model import PEER_ID_BYTES, PeerId
 MAIL_KIND: Final = "application/vnd.netchat.mail.v1"
 MAGIC: Final = b"NCM1"
 """Stands for the format and for the suite: another suite gets another magic, nothing is chosen."""
-PREKEY_PUBLIC_BYTES: Final = 1_216
 PREKEY_SECRET_BYTES: Final = 96
 PREKEY_ID_BYTES: Final = 16
 SEALED_BODY_BYTES_MIN: Final = 256

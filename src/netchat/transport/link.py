@@ -33,7 +33,7 @@ from netchat.wire.sniff import Protocol as FirstByte
 from netchat.wire.sniff import sniff
 
 ALPN: Final = b"netchat/2"
-"""The version of everything above TLS; another version is another name (security.md section 4)."""
+"""The version of everything above TLS; another version is another name (docs/spec/link.md)."""
 GROUP: Final = "X25519MLKEM768"
 """The only key exchange that is good enough (draft-ietf-tls-ecdhe-mlkem): recorded traffic stays
 closed to a quantum computer. OpenSSL would also agree on X25519 alone."""

@@ -23,6 +23,7 @@ from netchat.limits import (
     FRAME_BYTES_BEFORE_HELLO_MAX,
     FRAME_BYTES_MAX,
     FRAME_ITEMS_MAX,
+    HLC_MAX,
     RANGES_MAX,
     RECORD_BYTES_MAX,
     RECORD_CAPABILITIES_MAX,
@@ -100,7 +101,7 @@ Frame = Hello | Items | Receipt | Confirm | Ping | Pong | Bye
 # --- bodies, as MessagePack types ----------------------------------------------------------------
 
 _Seq = Annotated[int, Meta(ge=1, le=SEQ_MAX)]
-_Hlc = Annotated[int, Meta(ge=0, le=2**63 - 1)]
+_Hlc = Annotated[int, Meta(ge=0, le=HLC_MAX)]
 _Id = Annotated[bytes, Meta(min_length=16, max_length=16)]
 _Eight = Annotated[bytes, Meta(min_length=8, max_length=8)]
 _Text = Annotated[str, Meta(max_length=TEXT_BYTES_MAX)]  # in characters; bytes are counted below

@@ -42,11 +42,6 @@ class Session:
         self._pinged_ms: int | None = None
         self._pings = 0
 
-    @property
-    def is_open(self) -> bool:
-        """Tell whether the peer has said HELLO, and not yet BYE."""
-        return self.peer_hello is not None and self.said_bye is None
-
     def receive(self, now_ms: int, data: bytes) -> list[Frame]:
         """Take what the peer sent; return its Hello, and then Items, Receipts and Confirms.
 

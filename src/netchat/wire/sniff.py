@@ -1,6 +1,6 @@
 """The first byte of a connection says which wire it speaks; the choice is final.
 
-One port takes both TLS and classic messages (research/security.md section 4, "Same port").
+One port takes both TLS and classic messages (docs/spec/link.md).
 """
 
 from enum import Enum
