@@ -8,6 +8,7 @@
     │   ├── InvalidUrl            not the http:// address of a directory
     │   ├── TextTooLong           longer than the peer can receive
     │   ├── AddressInUse          somebody else listens there already
+    │   ├── NoDirectoryHere       no directory keeps its data in this folder
     │   └── ProfileInUse          another process owns this profile
     ├── RemoteError               a peer or a directory sent something that breaks the rules
     │   ├── MalformedMessage      not a whole classic message
@@ -110,6 +111,16 @@ class AddressInUse(LocalError):
         super().__init__(address, reason)
         self.address = address
         self.reason = reason
+
+
+class NoDirectoryHere(LocalError):
+    """No directory has ever kept anything in the folder ``path``."""
+
+    code = "no-directory-here"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
 
 
 class ProfileInUse(LocalError):

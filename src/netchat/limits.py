@@ -106,7 +106,7 @@ PINS_CACHED_MAX: Final = 1_024
 PINS_MAX: Final = 100_000
 """Names that a profile remembers before strangers may bring no new ones: 250 MB of records."""
 HELD_MAX: Final = 1_000
-"""Items held because of a key that nobody decided on, all names together."""
+"""Envelopes held because of a key that nobody decided on, all names together."""
 
 # --- records and names (docs/spec/records.md) ----------------------------------------------------
 RECORD_BYTES_MAX: Final = 8_192

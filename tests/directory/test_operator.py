@@ -12,7 +12,7 @@ from tests.directory.site import START, Site, run, serving
 from netchat.directory import store_sqlite
 from netchat.directory.operator import DATABASE, DOOR, Door, release_name
 from netchat.directory.store_sqlite import EmbeddedStore
-from netchat.errors import StoreUnavailable
+from netchat.errors import NoDirectoryHere, StoreUnavailable
 from netchat.model import Name
 
 ALICES = Name("alice")
@@ -182,7 +182,7 @@ def test_without_a_directory_there_is_nothing_to_release(tmp_path: Path) -> None
     """And none is made by asking."""
 
     async def main() -> None:
-        with pytest.raises(StoreUnavailable, match="there is no directory"):
+        with pytest.raises(NoDirectoryHere):
             await release_name(tmp_path, ALICES, START)
 
     run(main)

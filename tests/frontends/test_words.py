@@ -23,6 +23,7 @@ from netchat.errors import (
     InvalidUrl,
     KeyMismatch,
     NetChatError,
+    NoDirectoryHere,
     NoKey,
     ProfileInUse,
     RemoteError,
@@ -115,6 +116,10 @@ SENTENCES: dict[str, tuple[NetChatError, list[str]]] = {
     "profile": (
         ProfileInUse("/home/a/profile", 4711),
         ["/home/a/profile", "in use", "process 4711", "leave that one first"],
+    ),
+    "no directory": (
+        NoDirectoryHere("/home/a/directory"),
+        ["no directory in /home/a/directory", "--data", "netchat serve"],
     ),
     "unreachable": (
         DirectoryUnreachable(URL, "no-connection"),

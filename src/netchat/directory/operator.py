@@ -14,7 +14,7 @@ from typing import Final
 
 from netchat.directory.client import DirectoryClient
 from netchat.directory.store_sqlite import EmbeddedStore
-from netchat.errors import DirectoryError, InvalidUrl, StoreUnavailable
+from netchat.errors import DirectoryError, InvalidUrl, NoDirectoryHere, StoreUnavailable
 from netchat.model import Name
 
 DATABASE: Final = "directory.db"
@@ -47,7 +47,8 @@ async def release_name(folder: Path, name: Name, now_ms: int) -> bool:
     By the directory if it runs, in its file if it does not. Tells whether a key held the name.
 
     Raises:
-        StoreUnavailable: there is no directory, or it runs and does not let us in.
+        NoDirectoryHere: there never was one.
+        StoreUnavailable: it runs and does not let us in, or its file cannot be used.
         StoreNewer: a newer NetChat wrote its file.
     """
     door = _read_door(folder)
@@ -58,7 +59,7 @@ async def release_name(folder: Path, name: Name, now_ms: int) -> bool:
                 return await client.release(name, door.token)
     path = folder / DATABASE
     if not path.exists():
-        raise StoreUnavailable(f"{path}: there is no directory")
+        raise NoDirectoryHere(str(folder))
     store = EmbeddedStore(path)
     try:
         return await store.release(name, now_ms)

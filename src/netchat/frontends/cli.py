@@ -50,6 +50,7 @@ EXIT_CODES = {
     "directory": 6,
     "directory-unreachable": 6,
     "directory-refused": 6,
+    "no-directory-here": 6,
     "identity": 7,
     "identity-locked": 7,
     "identity-unreadable": 7,
@@ -126,9 +127,10 @@ def _netchat() -> None:
 @_port(1)
 @pass_invocation
 def chat(context: Invocation, /, **given: object) -> None:
-    """Chat as NAME: register, listen, and take LIST, SEND, SEND_MULTI, READ, DELETE, EXIT.
+    """Chat as NAME: register, listen, and take commands.
 
-    HELP lists the other commands. NETCHAT_PASSPHRASE may hold the passphrase of the identity.
+    They are LIST, SEND, SEND_MULTI, READ, DELETE, VERIFY, TRUST, WHOAMI, HELP and EXIT.
+    NETCHAT_PASSPHRASE may hold the passphrase of the identity.
     """
     context.status = context.program.chat(ChatOptions(**given))  # type: ignore[arg-type]  # click checked them
 

@@ -305,6 +305,11 @@ def sentence(error: errors.NetChatError) -> str:
             return (
                 f"{DisplayText(error.text)} is not a key; copy it whole, as WHOAMI shows it there."
             )
+        case errors.NoDirectoryHere():
+            return (
+                f"There is no directory in {DisplayText(error.path)}; say where its data is with"
+                " --data, or begin one here with: netchat serve"
+            )
         case errors.ProfileInUse():
             return _profile_in_use(error)
         case errors.DirectoryRefused():

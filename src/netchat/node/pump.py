@@ -168,7 +168,8 @@ class Pump:
 
         What only notes receipts is told to ``early`` before its commit, and whoever sent need not
         wait for it: the peer has committed, and what a crash forgets here is sent and confirmed
-        again (decision 0012). This is the only thing that is ever acted on before a commit.
+        again (decision 0012). The items that a receipt makes room for go with it: they were marked
+        as left in an earlier commit. Nothing else is ever acted on before a commit.
 
         When that commit fails, the engine is read back from the store and each event gets a commit
         of its own, so that one that the disk cannot take does not hold up the others. Whether the
