@@ -14,7 +14,7 @@ from tests.directory.people import ALICE, BOB, CAROL, MALLORY, person, signed
 from tests.directory.site import Site, client_of, run, serving, with_site
 
 from netchat.directory.client import DirectoryClient
-from netchat.errors import DirectoryRefused, DirectoryUnreachable
+from netchat.errors import DirectoryError, DirectoryRefused, DirectoryUnreachable
 from netchat.limits import MAIL_TTL_MS, NONCE_LIFE_MS
 from netchat.model import Address, Name
 from netchat.wire.directory_v2 import About, Kind, format_log, format_records
@@ -581,6 +581,32 @@ def test_a_websocket_that_says_nothing_of_use(first: bytes | None, reason: str) 
             with pytest.raises(DirectoryUnreachable) as caught:
                 await anext(client.live(BOB))
             assert caught.value.reason == reason
+
+    run(main)
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("place", ["http://{host}/admin", "http://..:80/", "//", "/v2/live", ""])
+def test_a_websocket_goes_nowhere_else(status: int, place: str) -> None:
+    """A directory, or whoever stands before it, must not make us ask other machines for things."""
+    asked: list[str] = []
+
+    async def elsewhere(request: web.BaseRequest) -> web.StreamResponse:
+        asked.append(request.path)
+        return web.Response()
+
+    async def main() -> None:
+        async with answering(elsewhere) as other:
+            host = other.url.removeprefix("http://")
+
+            async def redirects(_: web.BaseRequest) -> web.StreamResponse:
+                headers = {"Location": place.format(host=host)}
+                return web.Response(status=status, headers=headers)
+
+            async with answering(directory(live=redirects)) as client:
+                with pytest.raises(DirectoryError):
+                    await anext(client.live(BOB))
+        assert asked == []
 
     run(main)
 

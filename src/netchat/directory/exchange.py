@@ -45,6 +45,7 @@ class Exchange:
             connector=aiohttp.TCPConnector(force_close=True, limit=DIRECTORY_REQUESTS_MAX),
             timeout=aiohttp.ClientTimeout(total=timeout_s),
             trust_env=False,
+            trace_configs=[_not_elsewhere()],
             auto_decompress=False,
             skip_auto_headers=("Accept-Encoding", "User-Agent", "Accept"),
         )
@@ -108,8 +109,20 @@ class Exchange:
             raise DirectoryUnreachable(self.url, "timeout") from error
         except aiohttp.ClientConnectorError as error:
             raise DirectoryUnreachable(self.url, "no-connection") from error
-        except aiohttp.ClientError as error:
+        except (aiohttp.ClientError, ValueError) as error:  # the latter from parts of its answer
             raise DirectoryUnreachable(self.url, "not-a-directory") from error
+
+
+def _not_elsewhere() -> aiohttp.TraceConfig:
+    """Follow no redirect, not even where aiohttp has no argument for it: a directory sends nobody
+    to other machines."""
+
+    async def refuse(*_: object) -> None:
+        raise aiohttp.ClientError("a redirect")
+
+    tracing = aiohttp.TraceConfig()
+    tracing.on_request_redirect.append(refuse)
+    return tracing
 
 
 class Talk:
