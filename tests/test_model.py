@@ -138,6 +138,10 @@ def test_an_address(text: str, host: str, port: int, written: str) -> None:
         ("[fe80::1%]:80", "not-an-ip-address"),
         ("[fe80::1%\x1b[2J]:80", "not-an-ip-address"),
         ("[fe80::1%a b]:80", "not-an-ip-address"),
+        ("[fe80::1%..]:80", "not-an-ip-address"),
+        ("[fe80::1%a..b]:80", "not-an-ip-address"),
+        ("[fe80::1%a.]:80", "not-an-ip-address"),
+        ("[fe80::1%aaaaaaaaaaaaaaaa]:80", "not-an-ip-address"),
     ],
 )
 def test_no_address(text: str, reason: str) -> None:

@@ -118,8 +118,9 @@ class PeerId:
 
 
 _PORT: Final = re.compile(r"[0-9]{1,5}", re.ASCII)
-_ZONE: Final = re.compile(r"[A-Za-z0-9._-]*", re.ASCII)
-"""What may stand behind the % of an IPv6 address; ``ip_address`` takes anything there."""
+_ZONE: Final = re.compile(r"(?=.{1,15}\Z)[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", re.ASCII)
+"""What may stand behind the % of an IPv6 address, an interface of Linux; ``ip_address`` takes
+anything there, and ``getaddrinfo`` fails in its own ways on what is no host name."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -138,7 +139,8 @@ class Address:
             ip_address(self.host)
         except ValueError:
             raise InvalidAddress(self.host, "not-an-ip-address") from None
-        if _ZONE.fullmatch(self.host.partition("%")[2]) is None:
+        _, percent, zone = self.host.partition("%")
+        if percent and _ZONE.fullmatch(zone) is None:
             raise InvalidAddress(self.host, "not-an-ip-address")
         if not 1 <= self.port <= 65_535:
             raise InvalidAddress(str(self.port), "no-such-port")

@@ -142,6 +142,17 @@ def test_there_is_no_way() -> None:
     run(main)
 
 
+def test_a_name_that_the_system_cannot_spell(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else an address may hide from us: it is one that nobody is at, and no bug."""
+
+    async def main() -> None:
+        address = Address("fe80::1%eth0", 5_000)
+        object.__setattr__(address, "host", "fe80::1%..")
+        assert await reason_of_dialling(address) == "unreachable"
+
+    run(main)
+
+
 def test_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that is asleep, or a firewall that is silent: here, a backlog that is full."""
     monkeypatch.setattr(dialer, "DIAL_TIMEOUT_S", 0.05)

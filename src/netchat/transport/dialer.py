@@ -110,9 +110,9 @@ async def connect(address: Address) -> socket.socket:
     except TimeoutError as error:
         connecting.close()
         raise DialError("timeout") from error
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # the latter from a zone that is no host name
         connecting.close()
-        refused = error.errno == errno.ECONNREFUSED
+        refused = isinstance(error, OSError) and error.errno == errno.ECONNREFUSED
         raise DialError("refused" if refused else "unreachable") from error
     except BaseException:
         connecting.close()

@@ -308,12 +308,15 @@ def _key(text: str) -> PeerId:
 
 
 def _address(text: str) -> Address:
-    """Read an address at which somebody can be: not everybody's, and not nobody's."""
+    """Read an address at which somebody can be: not everybody's, not nobody's, and none with a
+    zone, which names a network card of the machine that wrote it."""
     try:
         address = Address.parse(text)
     except InvalidAddress:
         raise MalformedRecord("bad-address") from None
     host = ip_address(address.host)
+    if "%" in address.host:
+        raise MalformedRecord("bad-address")
     if isinstance(host, IPv6Address) and host.ipv4_mapped is not None:
         host = host.ipv4_mapped
     if host.is_unspecified or host.is_multicast or host == IPv4Address("255.255.255.255"):
