@@ -60,7 +60,7 @@ class Links:
         self._dialling: dict[Name, asyncio.Task[None]] = {}
         self._dialled: dict[PeerId, Name] = {}
         """As whom each key was dialled last; it may call itself another name."""
-        self._introducing: set[asyncio.Task[None]] = set()
+        self._introducing: dict[Link, asyncio.Task[None]] = {}
         self._is_closed = False
 
     def is_linked(self, name: Name) -> bool:
@@ -96,7 +96,9 @@ class Links:
                 reason = "other-name"
                 break
             if standing is not link:
-                # That one may end before the engine ever hears of it; if not, nothing is lost.
+                # The engine hears of that one first, if it ever does; else it has to try again.
+                if (introducing := self._introducing.get(standing)) is not None:
+                    await asyncio.wait([introducing])
                 reason = "duplicate"
                 break
             self._dialling.pop(order.peer, None)
@@ -130,7 +132,7 @@ class Links:
     async def stop(self) -> None:
         """End every link, and whatever would become one."""
         self._is_closed = True
-        for task in (*self._dialling.values(), *self._introducing):
+        for task in (*self._dialling.values(), *self._introducing.values()):
             task.cancel()
         self.close_all("leaving")
 
@@ -169,9 +171,8 @@ class Links:
             self._submit(LinkOpened(self._count, signed, link.hello.stream, is_dialled=True))
             return
         self._pending[link] = []
-        task = self._tasks.create_task(self._introduce(link, signed))
-        self._introducing.add(task)
-        task.add_done_callback(self._introducing.discard)
+        task = self._introducing[link] = self._tasks.create_task(self._introduce(link, signed))
+        task.add_done_callback(lambda _: self._introducing.pop(link, None))
 
     def _facts(self, link: Link) -> LinkFacts:
         return LinkFacts(link.key, link.hello.instance, link.is_dialler)

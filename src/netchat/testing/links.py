@@ -32,6 +32,8 @@ class Links:
         self._names: dict[LinkEnd, Name] = {}
         self._pending: dict[LinkEnd, list[Frame]] = {}
         self._dialling: set[Name] = set()
+        self._gave_way: dict[LinkEnd, list[OpenLink]] = {}
+        """What was dialled while another link with the same peer was being introduced."""
         self._dialled_as: dict[PeerId, Name] = {}
         self._ends: list[LinkEnd] = []
 
@@ -94,6 +96,8 @@ class Links:
             self._failed(order, "wrong-record")
         elif self._names[standing] != order.peer:
             self._failed(order, "other-name")
+        elif standing in self._pending:
+            self._gave_way.setdefault(standing, []).append(order)
         elif standing is not end:
             self._failed(order, "duplicate")
         else:
@@ -162,6 +166,8 @@ class Links:
             if frames is not None and end in self._numbers:
                 self._node.submit(LinkOpened(number, signed, end.hello.stream, elsewhere))
                 self._take(number, frames)
+            for order in self._gave_way.pop(end, ()):
+                self._failed(order, "duplicate")
 
         self._node.elsewhere(signed.record.name, end.key, introduced)
 
