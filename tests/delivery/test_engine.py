@@ -19,6 +19,7 @@ from tests.delivery.made import (
 from netchat.delivery.checked import (
     Admitted,
     ArrivalChecked,
+    Barred,
     Carried,
     ConfirmChecked,
     DeleteChecked,
@@ -34,6 +35,7 @@ from netchat.delivery.checked import (
     Tally,
 )
 from netchat.delivery.effects import (
+    Abandon,
     Acknowledge,
     AskHead,
     AskTransmit,
@@ -41,6 +43,7 @@ from netchat.delivery.effects import (
     Dial,
     EraseMessage,
     ExpireItems,
+    ForgetDeposits,
     HandOver,
     Locate,
     MailSettled,
@@ -239,6 +242,31 @@ def test_a_peer_that_turns_out_to_have_a_key_gets_nothing_in_plain_text() -> Non
     assert engine.answer(NOW, loaded(Route.KEYED)) == LOOKED_UP
     assert engine.step(NOW, KEYED) == [OpenLink(BOB, BOBS_KEY, (HERE,))]
     assert engine.step(NOW, Connected(ONE, BOB)) != []  # closed unused
+
+
+def test_a_key_that_comes_while_a_connection_is_opened_closes_it_unused() -> None:
+    """The last moment before a byte leaves."""
+    engine = sent(Route.CLASSIC)
+    assert engine.step(NOW, Barred(ONE, BOB))[0] == Abandon(ONE)
+    assert engine.step(NOW, KEYED) == [AskHead(BOB)]
+    assert engine.answer(NOW, loaded(Route.KEYED)) == LOOKED_UP
+
+
+def test_what_waits_behind_plain_text_stops_with_a_key_that_nobody_accepted() -> None:
+    """It is a name with a key all the same."""
+    engine = sent(Route.CLASSIC)
+    engine.step(NOW, Connected(ONE, BOB))
+    engine.step(NOW, Handed(ONE, BOB))
+    behind = replace(ENTRY, item_id=TWO, seq=2)
+    assert engine.answer(NOW, loaded(Route.STOPPED, behind)) == LOOKED_UP
+
+
+def test_what_lies_sealed_to_an_old_key_goes_to_the_new_one() -> None:
+    """Guards ``moved``."""
+    engine = sent(Route.KEYED)
+    assert engine.moved(BOB) == [ForgetDeposits(BOB)]
+    engine.step(NOW, replace(KEYED, addresses=()))
+    assert engine.moved(BOB) == [ForgetDeposits(BOB), *LOOKED_UP]
 
 
 def test_a_lookup_that_both_lanes_of_a_peer_wait_for_serves_both() -> None:

@@ -15,6 +15,7 @@ from netchat.delivery.effects import (
     DropOwed,
     Effect,
     ExpireItems,
+    ForgetDeposits,
     Locate,
     MarkLeft,
     OpenLink,
@@ -331,6 +332,28 @@ def test_a_receipt_makes_the_next_retry_soon_again() -> None:
 
 
 # --- the window ----------------------------------------------------------------------------------
+
+
+def test_an_envelope_that_a_new_key_overtook_counts_for_nothing() -> None:
+    """It lies where nobody may ever look; all of it goes to the new key."""
+    lanes = depositing()
+    assert lanes.moved(BOB)[0] == ForgetDeposits(BOB)
+    assert lanes.deposited(NOW, Deposited(BOB, ((1, 3),), (ONE,), UNTIL)) == LOOKED_UP
+    linking = depositing()
+    linking.moved(BOB)
+    linking.admitted(Admitted(LINK, BOB, 3, has_work=True))
+    assert linking.deposited(NOW, Deposited(BOB, ((1, 3),), (), UNTIL)) == []
+    refused = depositing()
+    refused.moved(BOB)
+    refused.deposit_failed(NOW, DepositFailed(BOB, "mailbox-full", 0))
+    refused.carried(Carried(BOB, ((1, 3),), 64), by_mail=True)
+    done = refused.deposited(NOW, Deposited(BOB, ((1, 3),), (), UNTIL))
+    assert done[0] == StoreDeposit(BOB, ((1, 3),), UNTIL)
+
+
+def test_a_peer_of_whom_nothing_waits_may_move() -> None:
+    """What the disk says of mailboxes is forgotten all the same."""
+    assert Lanes().moved(BOB) == [ForgetDeposits(BOB)]
 
 
 def test_the_window_opens_again_at_half() -> None:

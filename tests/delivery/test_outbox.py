@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 from tests.delivery.made import BOB, CAROL, HERE, NOW, ONE, THERE, TWO
 
-from netchat.delivery.checked import Entry, HeadLoaded, Restored, Routed, Whereabouts
+from netchat.delivery.checked import Barred, Entry, HeadLoaded, Restored, Routed, Whereabouts
 from netchat.delivery.effects import (
     Abandon,
     AskHead,
@@ -401,6 +401,23 @@ def test_a_foreign_connection_is_closed_unused() -> None:
     """A connection for an item that is not the head carries nothing."""
     assert dialling(ONE).connected(Connected(TWO, BOB)) == [Abandon(TWO)]
     assert Outbox().connected(Connected(ONE, BOB)) == [Abandon(ONE)]
+
+
+def test_a_connection_to_a_name_that_has_a_key_now_is_closed_unused() -> None:
+    """And it is looked up anew who that is."""
+    outbox = dialling(ONE)
+    assert outbox.barred(NOW, Barred(ONE, BOB)) == [Abandon(ONE), Locate(BOB)]
+    assert outbox.barred(NOW, Barred(ONE, BOB)) == [Abandon(ONE)]
+    assert dialling(ONE).barred(NOW, Barred(TWO, BOB)) == [Abandon(TWO)]
+    assert waiting(ONE).barred(NOW, Barred(ONE, BOB)) == [Abandon(ONE)]
+
+
+@pytest.mark.parametrize("route", [Route.CLASSIC_REFUSED, Route.UNKNOWN])
+def test_the_next_item_does_not_follow_where_plain_text_may_not_go_any_more(route: Route) -> None:
+    """An address that has just worked says nothing about who is there now."""
+    outbox = handing(ONE)
+    outbox.handed(Handed(ONE, BOB))
+    assert outbox.head_loaded(NOW, replace(loaded(entry(TWO)), route=route)) == [Locate(BOB)]
 
 
 def test_a_second_connection_is_closed_unused() -> None:

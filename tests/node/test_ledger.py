@@ -1,7 +1,18 @@
 """What store effects turn out to mean, where no scenario of the pump reaches."""
 
 import pytest
-from tests.node.fixtures import BOB, Rig, an_id, arrived, opened, send
+from tests.node.fixtures import (
+    BOB,
+    Rig,
+    an_id,
+    arrived,
+    mail,
+    opened,
+    prekey_of,
+    record_of,
+    send,
+    text,
+)
 
 from netchat.delivery.effects import Transmit
 from netchat.delivery.inputs import (
@@ -58,6 +69,15 @@ def test_deletes_of_somebody_who_is_forgotten_go_without_a_word(rig: Rig) -> Non
     effects = rig.effects(PersonDecided(1, BOB, Decision.FORGET, 0.0))
     assert not any(isinstance(effect, DeleteProgressed) for effect in effects)
     assert rig.outbox == []
+
+
+def test_nothing_is_owed_to_somebody_who_is_forgotten(rig: Rig) -> None:
+    """Or it would be dialled for that at every start."""
+    rig.effects(mail(1, text(50), elsewhere=record_of(prekey=prekey_of("bob"))))
+    assert rig.rows("SELECT count(*) FROM owed") == [(1,)]
+    rig.effects(PersonDecided(1, BOB, Decision.FORGET, 0.0))
+    assert rig.rows("SELECT count(*) FROM owed") == [(0,)]
+    assert rig.restart() == []
 
 
 def test_voided_numbers_are_confirmed_without_a_word(rig: Rig) -> None:

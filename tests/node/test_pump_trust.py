@@ -29,6 +29,7 @@ from tests.node.fixtures import (
 )
 
 from netchat.delivery.effects import (
+    Abandon,
     Acknowledge,
     CloseLink,
     Deposit,
@@ -48,8 +49,10 @@ from netchat.delivery.inputs import (
     DeleteArrived,
     Deposited,
     Found,
+    Handed,
     Input,
     LinkClosed,
+    LinkFailed,
     PersonDecided,
     ReceiptArrived,
     TextArrived,
@@ -66,7 +69,7 @@ from netchat.delivery.notices import (
     RecordRefused,
     SendRefused,
 )
-from netchat.limits import HELD_MAX
+from netchat.limits import HELD_MAX, MAIL_TTL_MS
 from netchat.model import (
     ClaimedName,
     DisplayText,
@@ -171,6 +174,62 @@ def test_a_lane_of_plain_text_becomes_one_of_a_key(rig: Rig) -> None:
     transmits = [one for one in rig.effects(opened(7, dialled)) if isinstance(one, Transmit)]
     assert [one.item_id for one in transmits[0].items] == [an_id(1)]
     assert outside(rig.effects(Connected(an_id(1), BOB))) == []
+
+
+def test_a_key_that_comes_while_a_connection_is_opened_stops_plain_text(rig: Rig) -> None:
+    """By mail, say: whoever answers at a classic address chooses when."""
+    rig.effects(send(1, found=CLASSIC))
+    rig.effects(mail(1, text(50), elsewhere=record_of(prekey=prekey_of("bob"))))
+    assert rig.effects(Connected(an_id(1), BOB)) == [Abandon(an_id(1)), Locate(BOB)]
+    assert rig.outbox == [(1, "text", "queued")]
+
+
+def test_a_key_that_waits_stops_what_stands_behind_plain_text(rig: Rig) -> None:
+    """The address that has just worked is not a reason to go on."""
+    rig.effects(send(1, found=CLASSIC), send(2, found=CLASSIC))
+    rig.effects(Connected(an_id(1), BOB), opened(7, record_of()))
+    rig.effects(opened(8, CHANGED, elsewhere=CHANGED))
+    assert rig.pump.pin(BOB).pending == CHANGED
+    assert not any(isinstance(one, Dial) for one in rig.effects(Handed(an_id(1), BOB)))
+    assert rig.effects(Connected(an_id(2), BOB)) == [Abandon(an_id(2))]
+
+
+# --- another key, and what lies in mailboxes -----------------------------------------------------
+
+
+def stored(rig: Rig) -> None:
+    """A message lies in bob's mailbox, sealed to the key that he had."""
+    away = keyed(present=False)
+    rig.effects(send(1, found=away), located(away))
+    rig.effects(Deposited(BOB, ((1, 1),), (), NOW + MAIL_TTL_MS), LinkFailed(BOB, "refused", 0.0))
+    assert rig.messages == [("text 1", "stored", None)]
+
+
+def test_what_is_stored_for_an_old_key_is_sealed_to_the_one_that_is_accepted(rig: Rig) -> None:
+    """``stored`` would be a lie: the mailbox may be nobody's now."""
+    stored(rig)
+    rig.effects(send(2, found=Found(CHANGED, None, present=False)))
+    decided = rig.effects(PersonDecided(1, BOB, Decision.ACCEPT, 0.0))
+    told = MessagesProgressed(BOB, (an_id(1),), MessageState.QUEUED, "sealed-anew")
+    assert told in decided
+    assert rig.messages[0] == ("text 1", "queued", None)
+    assert rig.rows("SELECT stored_ms FROM message WHERE stored_ms IS NOT NULL") == []
+    away = Found(CHANGED, None, present=False)
+    effects = rig.effects(located(away), LinkFailed(BOB, "refused", 0.0))
+    (deposit,) = [one for one in effects if isinstance(one, Deposit)]
+    assert (deposit.key, [one.seq for one in deposit.items]) == (OTHER.peer_id, [1, 2])
+
+
+def test_a_rotation_takes_mail_along_in_both_ways(rig: Rig) -> None:
+    """What was stored for the old key is sealed anew; what was held of the new one is let in."""
+    stored(rig)
+    rig.effects(mail(1, text(50), sender=OTHER, elsewhere=CHANGED))
+    assert rig.rows("SELECT count(*) FROM held") == [(1,)]
+    rotated = record_of(OTHER, old=BOBS, seq=3, prekey=prekey_of("bob"))
+    effects = rig.effects(located(Found(rotated, None, present=False)))
+    assert MessagesProgressed(BOB, (an_id(1),), MessageState.QUEUED, "sealed-anew") in effects
+    assert rig.rows("SELECT count(*) FROM held") == [(0,)]
+    assert ("text 50", "received", None) in rig.messages
 
 
 # --- plain text ----------------------------------------------------------------------------------

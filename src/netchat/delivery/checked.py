@@ -217,6 +217,14 @@ class ConfirmChecked:
 
 
 @dataclass(frozen=True, slots=True)
+class Barred:
+    """A connection for ``item_id`` is open, and plain text may no longer go to ``peer``."""
+
+    item_id: MessageId
+    peer: Name
+
+
+@dataclass(frozen=True, slots=True)
 class HeadLoaded:
     """The oldest item for ``peer`` in the outbox, None when empty; and where the peer last was."""
 
@@ -269,6 +277,7 @@ Checked = (
     | Admitted
     | LinkFailed
     | LinkClosed
+    | Barred
     | ItemsChecked
     | ReceiptArrived
     | ConfirmChecked

@@ -162,6 +162,13 @@ class StoreDeposit:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetDeposits:
+    """What lies in mailboxes for ``peer`` waits as before it did. Tells by a notice."""
+
+    peer: Name
+
+
+@dataclass(frozen=True, slots=True)
 class ExpireItems:
     """What is past its time leaves the outbox. Tells of each by a notice."""
 
@@ -364,6 +371,7 @@ StoreEffect = (
     | RemoveItem
     | SettleItems
     | StoreDeposit
+    | ForgetDeposits
     | ExpireItems
     | MarkLeft
     | MarkRead

@@ -12,6 +12,7 @@ from netchat.delivery.checked import (
     Admitted,
     Answer,
     ArrivalChecked,
+    Barred,
     Carried,
     Checked,
     ConfirmChecked,
@@ -89,7 +90,7 @@ class Engine:
     def answer(self, now_ms: int, event: Answer, *, by_mail: bool = False) -> list[Effect]:
         """Return what follows from what the store says to a question of the engine's."""
         match event:
-            case HeadLoaded(entry=entry, route=Route.KEYED) if entry is not None:
+            case HeadLoaded(entry=entry, route=Route.KEYED | Route.STOPPED) if entry is not None:
                 self._outbox.release(event.peer)
                 return self._lanes.enqueued(event.peer, entry.seq)
             case HeadLoaded():
@@ -102,6 +103,10 @@ class Engine:
     def stopped(self, peer: Name) -> list[Effect]:
         """Another key came under the name of ``peer``: nothing goes to the old one from now on."""
         return self._lanes.stopped(peer)
+
+    def moved(self, peer: Name) -> list[Effect]:
+        """``peer`` has another key, which is accepted: everything goes to that one."""
+        return self._lanes.moved(peer)
 
     def decided(self, peer: Name) -> list[Effect]:
         """A person decided about the key of ``peer``: what waits for it may go now."""
@@ -138,6 +143,7 @@ class Engine:
         self,
         now_ms: int,
         event: Connected
+        | Barred
         | DialFailed
         | Handed
         | HandOverBroke
@@ -152,6 +158,8 @@ class Engine:
         match event:
             case Connected():
                 return self._outbox.connected(event)
+            case Barred():
+                return self._outbox.barred(now_ms, event)
             case DialFailed():
                 return self._outbox.dial_failed(now_ms, event)
             case Handed():

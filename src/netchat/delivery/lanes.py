@@ -29,6 +29,7 @@ from netchat.delivery.effects import (
     DropOwed,
     Effect,
     ExpireItems,
+    ForgetDeposits,
     Locate,
     MarkLeft,
     OpenLink,
@@ -88,6 +89,8 @@ class _Lane:
     open_bytes: int = 0
     last_seq: int = 0
     stored: int = 0
+    is_overtaken: bool = False
+    """Whether the envelope on its way is sealed to a key that the peer no longer has."""
     attempts: int = 0
     route: Route = Route.KEYED
 
@@ -328,13 +331,16 @@ class Lanes:
         never again.
         """
         later_ms = now_ms + RETRY_STORED_MS_MAX
+        lane = self._lanes.get(event.peer)
+        if lane is not None and lane.is_overtaken:
+            lane.is_overtaken, lane.mail = False, Mail.UNKNOWN
+            return [] if lane.link is not None else self._locate(event.peer, lane)
         effects: list[Effect] = []
         if event.ranges:
             until_ms = min(max(event.until_ms, later_ms), now_ms + MAIL_TTL_MS)
             effects.append(StoreDeposit(event.peer, event.ranges, until_ms))
         if event.owed:
             effects.append(DropOwed(event.peer, event.owed))
-        lane = self._lanes.get(event.peer)
         if lane is None:
             return effects
         if event.ranges:
@@ -355,7 +361,7 @@ class Lanes:
         lane = self._lanes.get(event.peer)
         if lane is None or lane.mail is not Mail.BUSY:
             return []
-        lane.mail = Mail.USELESS
+        lane.is_overtaken, lane.mail = False, Mail.USELESS
         if lane.phase is Phase.WAITING:
             again = self._retry(now_ms, event.peer, lane, event.jitter)
             return [again, PeerPostponed(event.peer, event.reason)]
@@ -368,6 +374,13 @@ class Lanes:
         lane = self._lanes[event.peer] = _Lane(phase=Phase.WAITING, route=event.route)
         lane.last_seq = 0 if event.entry is None else event.entry.seq
         return [SetTimer(event.peer, now_ms if event.restarted else now_ms + RETRY_MS_MIN)]
+
+    def moved(self, peer: Name) -> list[Effect]:
+        """The peer has another key: what lies sealed to the old one helps nobody, and goes anew."""
+        if (lane := self._lanes.get(peer)) is not None:
+            lane.stored = 0
+            lane.is_overtaken = lane.mail is Mail.BUSY
+        return [ForgetDeposits(peer), *self.decided(peer)]
 
     def decided(self, peer: Name) -> list[Effect]:
         """A person decided about the key: try at once."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
-from netchat.delivery.checked import Entry, HeadLoaded, Restored, Routed, Whereabouts
+from netchat.delivery.checked import Barred, Entry, HeadLoaded, Restored, Routed, Whereabouts
 from netchat.delivery.effects import (
     Abandon,
     AskHead,
@@ -278,6 +278,13 @@ class Outbox:
             HandOver(event.item_id, event.peer, lane.item.seq, lane.item.kind),
         ]
 
+    def barred(self, now_ms: int, event: Barred) -> list[Effect]:
+        """A key came under that name while the connection was opened: look again who that is."""
+        lane = self._head(event.item_id, event.peer, ItemEvent.DIAL_FAILED)
+        if lane is None or lane.phase is not Phase.DIALING:
+            return [Abandon(event.item_id)]
+        return [Abandon(event.item_id), *self._begin(now_ms, lane, None)]
+
     def dial_failed(self, now_ms: int, event: DialFailed) -> list[Effect]:
         lane = self._head(event.item_id, event.peer, ItemEvent.DIAL_FAILED)
         if lane is None or lane.phase is not Phase.DIALING:
@@ -297,7 +304,10 @@ class Outbox:
     # --- answers from the store ------------------------------------------------------------------
 
     def head_loaded(self, now_ms: int, answer: HeadLoaded) -> list[Effect]:
-        """Go on with the next item, at the address that has just worked; or close the lane."""
+        """Go on with the next item, at the address that has just worked; or close the lane.
+
+        Only while plain text may go there: a key may have come since the last item left.
+        """
         if answer.entry is None:
             self._lanes.pop(answer.peer, None)
             return []
@@ -305,7 +315,7 @@ class Outbox:
         lane = self._lanes.setdefault(answer.peer, _Lane(answer.entry, answer.last))
         lane.item = answer.entry
         lane.attempts = 0
-        worked = lane.last if lane.has_worked else None
+        worked = lane.last if lane.has_worked and answer.route is Route.CLASSIC else None
         return self._begin(now_ms, lane, worked.address if worked else None)
 
     def restored(self, now_ms: int, event: Restored) -> list[Effect]:

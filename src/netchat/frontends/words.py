@@ -136,6 +136,7 @@ _SEND_REASONS: Final = {
     "expired": "{peer} was not reachable for 30 days",
     "cancelled": "it was deleted before it left",
     "key-changed": "another key came under the name {peer}; see both with: TRUST {peer}",
+    "sealed-anew": "the old key of {peer} can open it no more, so it is sealed to the new one",
     "classic-not-allowed": (
         "{peer} uses classic NetChat, which is not encrypted; start with --classic to allow it"
     ),

@@ -7,6 +7,7 @@ from netchat.delivery import ranges
 from netchat.delivery.checked import (
     Admitted,
     ArrivalChecked,
+    Barred,
     Checked,
     ConfirmChecked,
     DeleteChecked,
@@ -19,6 +20,7 @@ from netchat.delivery.checked import (
 )
 from netchat.delivery.inputs import (
     ConfirmArrived,
+    Connected,
     DeleteArrived,
     DeleteRequested,
     ItemsArrived,
@@ -123,6 +125,12 @@ class Judge:
             present=found is None or found.present,
             answered=isinstance(event, Located),
         )
+
+    def connected(self, event: Connected) -> Connected | Barred:
+        """Say whether plain text may still go: this is the last moment before it leaves."""
+        if self._trusted.standing(event.peer) is Route.CLASSIC:
+            return event
+        return Barred(event.item_id, event.peer)
 
     # --- from classic connections ----------------------------------------------------------------
 

@@ -10,6 +10,7 @@ from netchat.delivery.effects import (
     DropOwed,
     EraseMessage,
     ExpireItems,
+    ForgetDeposits,
     MarkLeft,
     MarkRead,
     RemoveItem,
@@ -95,7 +96,7 @@ class Ledger:
                 self._outbox.set_state(peer, seq, item_state)
             case RemoveItem(peer, seq):
                 self._outbox.remove(peer, seq)
-            case SettleItems() | StoreDeposit() | ExpireItems() | MarkRead():
+            case SettleItems() | StoreDeposit() | ForgetDeposits() | ExpireItems() | MarkRead():
                 return self._settle(now_ms, effect)
             case _ as never:
                 assert_never(never)
@@ -130,7 +131,9 @@ class Ledger:
                 assert_never(never)
 
     def _settle(
-        self, now_ms: int, effect: SettleItems | StoreDeposit | ExpireItems | MarkRead
+        self,
+        now_ms: int,
+        effect: SettleItems | StoreDeposit | ForgetDeposits | ExpireItems | MarkRead,
     ) -> list[Notice]:
         match effect:
             case SettleItems():
@@ -147,6 +150,11 @@ class Ledger:
                     if kind is ItemKind.DELETE
                 ]
                 return [*self._progressed(now_ms, peer, ids, MessageState.STORED), *waits]
+            case ForgetDeposits(peer):
+                taken = self._outbox.unstore(peer)
+                self._history.set_queued(taken)
+                queued = MessageState.QUEUED
+                return [MessagesProgressed(peer, taken, queued, "sealed-anew")] if taken else []
             case MarkRead(peer, hlc):
                 read = self._history.mark_read(peer, hlc, now_ms)
                 if not read:
@@ -202,6 +210,7 @@ class Ledger:
 
     def fail_all(self, now_ms: int, peer: Name) -> list[Notice]:
         """Nothing that waits for ``peer`` goes any more: a person forgot who that is."""
+        self._outbox.forgive(peer)
         last_seq, left_seq = self._peers.numbers(peer)
         left: list[MessageId] = []
         kept: list[MessageId] = []

@@ -30,6 +30,7 @@ from netchat.delivery.effects import (
 from netchat.delivery.engine import Engine
 from netchat.delivery.inputs import (
     ConfirmArrived,
+    Connected,
     Decision,
     DeleteArrived,
     DeleteRequested,
@@ -352,6 +353,9 @@ class Pump:
                 outward += self._cut(now_ms, notice.peer, "key-changed")
             if isinstance(notice, KeyStopped):
                 outward += self._drained(now_ms, deque(self._engine.stopped(notice.peer)))
+            if isinstance(notice, KeyMoved):
+                outward += self._drained(now_ms, deque(self._engine.moved(notice.peer)))
+                outward += self._release(now_ms, notice.peer)
         return outward
 
     def _cut(self, now_ms: int, peer: Name, code: str) -> list[Outward]:
@@ -378,6 +382,8 @@ class Pump:
                 return judge.arrival(event)
             case Located() | LocateFailed():
                 return judge.located(now_ms, event)
+            case Connected():
+                return judge.connected(event)
             case ItemsArrived():
                 return judge.items(event)
             case ConfirmArrived():
@@ -425,14 +431,22 @@ class Pump:
             outward += self._ledger.fail_all(now_ms, event.peer)
             self._arrivals.take_held(event.peer, None)
             outward += self._cut(now_ms, event.peer, "forgotten")
-        holder = self._trusted.pin(event.peer).key
-        if event.decision in (Decision.ACCEPT, Decision.REFUSE):
-            assert holder is not None
-            for body in self._arrivals.take_held(event.peer, holder):
-                with contextlib.suppress(MalformedFrame):  # it was read before it was kept
-                    outward += self._stepped(now_ms, self._released(event.peer, holder, body))
-        waiting: deque[Effect] = deque(self._engine.decided(event.peer))
+        outward += self._release(now_ms, event.peer)
+        is_moved = event.decision is Decision.ACCEPT
+        then = self._engine.moved if is_moved else self._engine.decided
+        waiting: deque[Effect] = deque(then(event.peer))
         return outward + self._drained(now_ms, waiting)
+
+    def _release(self, now_ms: int, peer: Name) -> list[Outward]:
+        """Let in what was held of the key that may speak now; what other keys wrote goes."""
+        pin = self._trusted.pin(peer)
+        if pin.key is None or pin.pending is not None:
+            return []
+        outward: list[Outward] = []
+        for body in self._arrivals.take_held(peer, pin.key):
+            with contextlib.suppress(MalformedFrame):  # it was read before it was kept
+                outward += self._stepped(now_ms, self._released(peer, pin.key, body))
+        return outward
 
     def _released(self, peer: Name, sender: PeerId, body: bytes) -> Checked:
         mail = decode_mail(body)

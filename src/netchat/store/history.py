@@ -113,6 +113,13 @@ class History:
             [(state.value, reason, at_ms, message_id.value) for message_id in message_ids],
         )
 
+    def set_queued(self, message_ids: Iterable[MessageId]) -> None:
+        """Move messages of ours back from STORED: the mailbox that has them is nobody's now."""
+        self._connection.executemany(
+            "UPDATE message SET state = ?, stored_ms = NULL WHERE sender = x'' AND message_id = ?",
+            [(MessageState.QUEUED.value, message_id.value) for message_id in message_ids],
+        )
+
     def set_delivered(self, peer: Name, first: int, last: int, at_ms: int) -> None:
         """Move the messages of one range of the outbox to DELIVERED: one statement for all."""
         self._connection.execute(

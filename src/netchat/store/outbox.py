@@ -104,6 +104,15 @@ class OutboxTable:
         ).fetchall()
         return [(_KINDS[kind], MessageId(item_id)) for kind, item_id in rows]
 
+    def unstore(self, peer: Name) -> tuple[MessageId, ...]:
+        """Note that nothing for this peer lies in a mailbox; return the ids of texts that did."""
+        rows = self._connection.execute(
+            "UPDATE outbox SET state = 'queued', stored_until_ms = NULL"
+            " WHERE peer = ? AND state = 'stored' RETURNING seq, kind, item_id",
+            (peer.key,),
+        ).fetchall()
+        return tuple(MessageId(item_id) for _, kind, item_id in sorted(rows) if kind == "text")
+
     def take_expired(self, peer: Name, now_ms: int) -> Sequence[tuple[int, ItemKind, MessageId]]:
         """Remove what is past its time, and is not just being handed over."""
         rows = self._connection.execute(
@@ -194,6 +203,10 @@ class OutboxTable:
             "DELETE FROM owed WHERE peer = ? AND item_id = ?",
             [(peer.key, item_id.value) for item_id in ids],
         )
+
+    def forgive(self, peer: Name) -> None:
+        """Owe this peer nothing any more."""
+        self._connection.execute("DELETE FROM owed WHERE peer = ?", (peer.key,))
 
     def debtors(self) -> Sequence[Name]:
         """Return to whom something is owed."""

@@ -20,6 +20,7 @@ _MOVES: Final = {
     },
     MessageState.STORED: {
         MessageState.STORED,
+        MessageState.QUEUED,
         MessageState.DELIVERED,
         MessageState.FAILED,
         MessageState.EXPIRED,
@@ -27,7 +28,7 @@ _MOVES: Final = {
     MessageState.DELIVERED: {MessageState.READ},
 }
 """How a message of ours may move; from a state that is not here, nowhere. STORED again: the
-mailbox has lost it, and has it anew."""
+mailbox has lost it, and has it anew; QUEUED again: it was sealed to a key that is gone."""
 
 _TRIGGERS: Final = """
 CREATE TEMP TRIGGER watch_state AFTER UPDATE OF state ON message BEGIN
