@@ -8,6 +8,7 @@
     │   ├── InvalidUrl            not the http:// address of a directory
     │   ├── TextTooLong           longer than the peer can receive
     │   ├── AddressInUse          somebody else listens there already
+    │   ├── DirectoryInUse        another process serves from this file
     │   ├── NoDirectoryHere       no directory keeps its data in this folder
     │   └── ProfileInUse          another process owns this profile
     ├── RemoteError               a peer or a directory sent something that breaks the rules
@@ -123,6 +124,16 @@ class NoDirectoryHere(LocalError):
         self.path = path
 
 
+class DirectoryInUse(LocalError):
+    """Another process serves from the directory file at ``path``."""
+
+    code = "directory-in-use"
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path)
+        self.path = path
+
+
 class ProfileInUse(LocalError):
     """The profile at ``path`` is owned by the running process ``pid`` (0 when it did not say)."""
 
@@ -182,9 +193,13 @@ class TrustError(NetChatError):
 
 
 class NoKey(TrustError):
-    """No key is pinned for ``name``, or none waits to be decided on."""
+    """No key is pinned for ``name``; or, with ``is_new``, none waits to be decided on."""
 
     code = "no-key"
+
+    def __init__(self, name: str, *, is_new: bool = False) -> None:
+        super().__init__(name)
+        self.is_new = is_new
 
 
 class KeyMismatch(TrustError):

@@ -212,8 +212,9 @@ BUSY_TIMEOUT_MS: Final = 5_000
 """How long SQLite waits for another process's lock (a backup tool reading the file)."""
 
 # --- the prompt ----------------------------------------------------------------------------------
-LINE_BYTES_MAX: Final = 65_536
-"""One typed or piped line; more is an invalid command, never an endless buffer."""
+LINE_BYTES_MAX: Final = 2 * 65_536
+"""One typed or piped line: the longest text and 300 names, with room to say that a text is too
+long; more is an invalid command, never an endless buffer."""
 
 TAB_WAIT_S: Final = 0.5
 """How long Tab waits for the directory before it offers the names known so far."""

@@ -167,7 +167,7 @@ PRINTS: dict[str, Printed] = {
         Recorder(person=CHANGED),
         0,
         HELD_CHANGED,
-        DECIDE + COMPARE,
+        DECIDE,
     ),
     "verify nobody": (
         ["verify", "bob"],
@@ -198,7 +198,8 @@ PRINTS: dict[str, Printed] = {
         Recorder(person=NOBODY),
         0,
         "Key of bob forgotten!\n",
-        "netchat: the next key that comes under this name is taken for the one of bob.\n",
+        "netchat: the next key that comes under this name is taken for the one of bob, also one"
+        " that you refused before.\n",
     ),
     "release": (
         ["serve", "release", "bob"],

@@ -333,7 +333,7 @@ SENDS = {
     "classic": (
         (SendOutcome.FAILED, "classic-not-allowed"),
         ">>Failed to send message: bob uses classic NetChat, which is not encrypted;"
-        " start with --classic to allow it",
+        ' to allow it: TRUST bob "classic", or start with --classic for everybody',
         False,
     ),
 }
@@ -446,7 +446,7 @@ MIXES = {
         [
             ">>Message sent!",
             ">>Failed to send message: carol uses classic NetChat, which is not encrypted;"
-            " start with --classic to allow it",
+            ' to allow it: TRUST carol "classic", or start with --classic for everybody',
         ],
     ),
     "one queued": ("bob", {"bob": QUEUED}, [">>Message queued: bob is not reachable"]),

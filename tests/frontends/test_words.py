@@ -13,6 +13,7 @@ from netchat import api, errors
 from netchat.errors import (
     AddressInUse,
     BadSignature,
+    DirectoryInUse,
     DirectoryRefused,
     DirectoryUnreachable,
     IdentityLocked,
@@ -30,6 +31,7 @@ from netchat.errors import (
     StoreNewer,
     StoreUnavailable,
     TextTooLong,
+    TrustError,
 )
 from netchat.frontends import words, words_trust
 from netchat.identity import numbers
@@ -95,6 +97,15 @@ SENTENCES: dict[str, tuple[NetChatError, list[str]]] = {
         TextTooLong(65_537, TEXT_BYTES_MAX),
         ["too long", "65,537 bytes", "NetChat reads 65,536", "in parts"],
     ),
+    "directory in use": (
+        DirectoryInUse("/home/a/directory.db"),
+        ["Another netchat serve uses /home/a/directory.db", "stop that one", "--data"],
+    ),
+    "plain text": (
+        TrustError("bob"),
+        ["bob has a key", "nothing goes in plain text", 'TRUST bob "forget"'],
+    ),
+    "no new key": (NoKey("bob", is_new=True), ["No new key", "bob", "nothing to decide"]),
     "no key": (NoKey("bob"), ["no key of bob", "none has come", "TRUST bob"]),
     "mismatch": (
         KeyMismatch("bob"),
@@ -153,7 +164,8 @@ def test_every_error_has_a_sentence() -> None:
     """Those of strangers share one, which tells the reason."""
     strangers = {one for one in classes_below(RemoteError) if one is not BadSignature}
     with_sentence = {type(error) for error, _ in SENTENCES.values()}
-    assert set(classes_below(NetChatError)) - strangers == with_sentence
+    raised = {*classes_below(NetChatError), TrustError}  # this one by itself, too
+    assert raised - strangers == with_sentence
     for cls in strangers:
         assert words.sentence(cls("no-colon")) == (
             "What came over the network is not what it has to be (no-colon) and was not used; ask"

@@ -31,7 +31,7 @@ PROMPT = "Waiting for a command (to exit write EXIT): "
 SENT = ">>Message sent!"
 NEEDS_CLASSIC = (
     ">>Failed to send message: bob uses classic NetChat, which is not encrypted;"
-    " start with --classic to allow it"
+    ' to allow it: TRUST bob "classic", or start with --classic for everybody'
 )
 TEXTS = [
     'he said "no" twice',

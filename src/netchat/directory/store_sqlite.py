@@ -18,7 +18,7 @@ from netchat.directory.mailbox import MailRefusal, Quota
 from netchat.directory.registry import ClaimVerdict, Held, Lease, Refused
 from netchat.directory.sql_schema import SCHEMAS
 from netchat.directory.store import Deposited
-from netchat.errors import NetChatError, StoreNewer, StoreUnavailable
+from netchat.errors import DirectoryInUse, NetChatError, StoreNewer, StoreUnavailable
 from netchat.limits import BATCH_INPUTS_MAX, BUSY_TIMEOUT_MS
 from netchat.model import Address, Name, PeerId, SignedRecord
 from netchat.wire.directory_v2 import LogEntry
@@ -40,6 +40,7 @@ class EmbeddedStore:
 
     Raises:
         StoreNewer: a newer NetChat wrote the file.
+        DirectoryInUse: another process serves from it.
         StoreUnavailable: it cannot be opened or is not a directory file.
     """
 
@@ -54,6 +55,8 @@ class EmbeddedStore:
                 self._connection.close()
                 raise
         except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
+                raise DirectoryInUse(str(path)) from error
             raise StoreUnavailable(f"{path}: {error}") from error
         self._loop = asyncio.get_running_loop()
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
@@ -62,7 +65,7 @@ class EmbeddedStore:
 
     def _open(self, path: str) -> None:
         execute = self._connection.execute
-        execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS // 5}")  # whoever serves keeps it for long
         version = execute("PRAGMA user_version").fetchone()[0]
         application_id = execute("PRAGMA application_id").fetchone()[0]
         tables = execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]

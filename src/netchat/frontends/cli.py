@@ -55,6 +55,7 @@ EXIT_CODES = {
     "identity-locked": 7,
     "identity-unreadable": 7,
     "profile-in-use": 7,
+    "directory-in-use": 7,
 }
 """By the code of an error or the reason of a send; every other one is 1."""
 

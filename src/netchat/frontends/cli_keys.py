@@ -121,7 +121,8 @@ def verify(context: Invocation, /, name: str, proof: str | None, profile: str) -
     if person.key is None:
         raise NoKey(str(person.name))
     _say_held(person)
-    note(words_trust.how_to_verify(person.name, "netchat verify"))
+    if person.pending_key is None and person.state is not TrustState.VERIFIED:
+        note(words_trust.how_to_verify(person.name, "netchat verify"))
 
 
 @click.command(short_help="Decide on the key of somebody.")

@@ -7,7 +7,7 @@ from netchat.api import Node, Person, TrustDecision
 from netchat.errors import NoKey, TrustError
 from netchat.frontends import qr, words, words_trust
 from netchat.frontends.console import Printer
-from netchat.model import Name
+from netchat.model import Name, TrustState
 
 
 class People:
@@ -44,7 +44,8 @@ class People:
             self._say(words_trust.verify_failed(peer, words.sentence(error)))
             return False
         self._show(person)
-        self._note(words_trust.how_to_verify(peer, "VERIFY"))
+        if person.pending_key is None and person.state is not TrustState.VERIFIED:
+            self._note(words_trust.how_to_verify(peer, "VERIFY"))
         return True
 
     async def trust(self, peer: Name | None, decision: TrustDecision | None) -> bool:

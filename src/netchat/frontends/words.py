@@ -138,7 +138,8 @@ _SEND_REASONS: Final = {
     "key-changed": "another key came under the name {peer}; see both with: TRUST {peer}",
     "sealed-anew": "the old key of {peer} can open it no more, so it is sealed to the new one",
     "classic-not-allowed": (
-        "{peer} uses classic NetChat, which is not encrypted; start with --classic to allow it"
+        '{peer} uses classic NetChat, which is not encrypted; to allow it: TRUST {peer} "classic",'
+        " or start with --classic for everybody"
     ),
     "store-unavailable": "the history on this machine could not be written; check its disk",
 }
@@ -261,7 +262,7 @@ _DIRECTORY_REASONS: Final = {
 
 
 _REFUSED_NEXT: Final = {
-    "name-held": " Choose another name, or have it released there: netchat serve release",
+    "name-held": " Choose another name, or have it released there: netchat serve release NAME",
 }
 _LOCKED_REASONS: Final = {
     "passphrase-needed": "it has a passphrase; type it at a terminal, or set NETCHAT_PASSPHRASE",
@@ -306,6 +307,11 @@ def sentence(error: errors.NetChatError) -> str:
             return (
                 f"{DisplayText(error.text)} is not a key; copy it whole, as WHOAMI shows it there."
             )
+        case errors.DirectoryInUse():
+            return (
+                f"Another netchat serve uses {DisplayText(error.path)}; stop that one, or give this"
+                " one a folder of its own with --data."
+            )
         case errors.NoDirectoryHere():
             return (
                 f"There is no directory in {DisplayText(error.path)}; say where its data is with"
@@ -332,6 +338,9 @@ def sentence(error: errors.NetChatError) -> str:
                 f"The disk does not take it: {DisplayText(str(error))};"
                 " check free space and permissions."
             )
+        case errors.NoKey(is_new=True):
+            name = DisplayText(error.name)
+            return f"No new key came under the name {name}; there is nothing to decide."
         case errors.NoKey():
             name = DisplayText(error.name)
             return (
@@ -343,6 +352,12 @@ def sentence(error: errors.NetChatError) -> str:
             return (
                 f"This is not the number or key of {name}: it belongs to somebody else, or was cut;"
                 " copy it again. If it stays so, somebody is between you: send nothing secret."
+            )
+        case errors.TrustError():
+            name = DisplayText(error.name)
+            return (
+                f"{name} has a key, and nothing goes in plain text to a name with a key; if {name}"
+                f' uses classic NetChat now, forget the key first: TRUST {name} "forget"'
             )
         case errors.IdentityLocked():
             why = _why(_LOCKED_REASONS, error)

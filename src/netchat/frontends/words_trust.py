@@ -107,9 +107,15 @@ _DECIDED: Final = {
 }
 _DECISION_NOTES: Final = {
     TrustDecision.ACCEPT: "what waited for {name} goes on; this key is not verified yet",
-    TrustDecision.REFUSE: "the key you know stays; what came from the other one is dropped",
+    TrustDecision.REFUSE: (
+        "the key you know stays, you are not asked about the other one again, and what it sent is"
+        " dropped"
+    ),
     TrustDecision.ALLOW_CLASSIC: "anybody on the network can read what you send to {name}",
-    TrustDecision.FORGET: "the next key that comes under this name is taken for the one of {name}",
+    TrustDecision.FORGET: (
+        "the next key that comes under this name is taken for the one of {name}, also one that you"
+        " refused before"
+    ),
 }
 
 

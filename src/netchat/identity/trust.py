@@ -189,14 +189,14 @@ def verified(pin: Pin, key: PeerId) -> Pin:
 def accepted(pin: Pin) -> Pin:
     """Let the key that waits take the place of the pinned one. Raises NoKey when none waits."""
     if pin.pending is None:
-        raise NoKey(pin.name.shown)
+        raise NoKey(pin.name.shown, is_new=True)
     return _pinned(pin, TrustEvent.ACCEPTED, pin.pending).pin
 
 
 def refused(pin: Pin) -> Pin:
     """Drop the key that waits, and do not ask about it again. Raises NoKey when none waits."""
     if pin.pending is None:
-        raise NoKey(pin.name.shown)
+        raise NoKey(pin.name.shown, is_new=True)
     state, key = _next(pin, TrustEvent.REFUSED), pin.pending.record.key
     return replace(pin, state=state, pending=None, refused=key)
 

@@ -39,7 +39,6 @@ from netchat.errors import (
     NoKey,
     StoreUnavailable,
     TextTooLong,
-    TrustError,
 )
 from netchat.identity.keys import Identity
 from netchat.identity.numbers import safety_number
@@ -70,7 +69,7 @@ from netchat.node.config import ListenAt, NodeConfig
 from netchat.node.courier import Courier
 from netchat.node.introduction import Introduction
 from netchat.node.links import Links
-from netchat.node.people import person_of, proven_key
+from netchat.node.people import person_of, proven_key, refusal_of
 from netchat.node.post import Post
 from netchat.node.pump import Batch, Owner, Pump, Refused
 from netchat.node.rendezvous import HostMeetingPoint, Rendezvous
@@ -388,7 +387,7 @@ class ChatNode:
         finally:
             del self._waiters.decisions[request]
         if refused is not None:
-            raise NoKey(str(name)) if refused == NoKey.code else TrustError(str(name))
+            raise refusal_of(name, decision, refused)
         return await self.person(name)
 
     def events(self) -> AsyncIterator[Event]:

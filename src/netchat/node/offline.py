@@ -11,13 +11,13 @@ from pathlib import Path
 from netchat.api import Person, TrustDecision
 from netchat.delivery.inputs import Decision, PersonDecided
 from netchat.delivery.notices import DecisionDone
-from netchat.errors import IdentityLocked, IdentityUnreadable, NoKey, StoreUnavailable, TrustError
+from netchat.errors import IdentityLocked, IdentityUnreadable, StoreUnavailable
 from netchat.identity.keys import Identity
 from netchat.limits import IDENTITY_FILE_BYTES_MAX
 from netchat.model import Name, PeerId
 from netchat.node.clock import Clock
 from netchat.node.introduction import last_name
-from netchat.node.people import person_of, proven_key
+from netchat.node.people import person_of, proven_key, refusal_of
 from netchat.node.pump import Owner, Pump
 from netchat.store.database import open_database
 from netchat.store.profile import Profile
@@ -180,5 +180,5 @@ def _decided(
         raise refused.error
     for effect in batch.effects:
         if isinstance(effect, DecisionDone) and effect.refused is not None:
-            raise NoKey(str(name)) if effect.refused == NoKey.code else TrustError(str(name))
+            raise refusal_of(name, decision, effect.refused)
     return person_of(pump.pin(name), identity.peer_id)

@@ -1,9 +1,10 @@
 """What a face sees of pins: people, with safety numbers; and what a person's proof means."""
 
 from netchat.api import Person
-from netchat.errors import InvalidKey, KeyMismatch, NoKey
+from netchat.delivery.inputs import Decision
+from netchat.errors import InvalidKey, KeyMismatch, NoKey, TrustError
 from netchat.identity.numbers import parse_contact_text, safety_number
-from netchat.model import PeerId, Pin
+from netchat.model import Name, PeerId, Pin
 
 
 def person_of(pin: Pin, own: PeerId) -> Person:
@@ -18,6 +19,13 @@ def person_of(pin: Pin, own: PeerId) -> Person:
         pending_number=None if pending is None else safety_number(own, pending),
         classic_allowed=pin.classic_allowed,
     )
+
+
+def refusal_of(name: Name, decision: Decision, code: str) -> TrustError:
+    """Return why ``decision`` could not be put into effect, as an error for whoever decided."""
+    if code != NoKey.code:
+        return TrustError(str(name))
+    return NoKey(str(name), is_new=decision in (Decision.ACCEPT, Decision.REFUSE))
 
 
 def proven_key(pin: Pin, own: PeerId, proof: str) -> PeerId:
