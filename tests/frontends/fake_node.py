@@ -55,7 +55,14 @@ class FakeNode:
         self.deletes: list[str] = []
         self._events: asyncio.Queue[Event] = asyncio.Queue()
 
-    def add(self, peer: str, text: str | None, *, own: bool = False) -> None:
+    def add(
+        self,
+        peer: str,
+        text: str | None,
+        *,
+        own: bool = False,
+        state: MessageState = MessageState.DELIVERED,
+    ) -> None:
         """Put a message into the history; ``text`` None for one that was deleted."""
         conversation = self.conversations.setdefault(parse_contact(peer), [])
         number = 1 + sum(map(len, self.conversations.values()))
@@ -65,7 +72,7 @@ class FakeNode:
                 peer=parse_contact(peer),
                 outgoing=own,
                 text=None if text is None else DisplayText(text),
-                state=MessageState.DELIVERED if own else MessageState.RECEIVED,
+                state=state if own else MessageState.RECEIVED,
                 hlc=7 * (number // 2),  # two that have the same: the id decides
                 at_ms=1_000 * number,
             )

@@ -33,6 +33,7 @@ from netchat.model import (
     DeleteOutcome,
     DisplayText,
     MessageId,
+    MessageState,
     Name,
 )
 
@@ -506,6 +507,21 @@ def test_read() -> None:
     conversation.append(">>Deleted - user")
     assert face.facts == [*conversation, *conversation, ">>elsewhere - carol"]
     assert not face.session.failed
+
+
+def test_read_tells_what_the_other_side_does_not_have() -> None:
+    """The lines are the classic ones, so it is said behind them; what was deleted is no matter."""
+    node = FakeNode()
+    for state in MessageState:
+        if state is not MessageState.RECEIVED:
+            node.add("bob", state.value, own=True, state=state)
+    node.add("bob", None, own=True, state=MessageState.QUEUED)
+    node.add("bob", "hi alice")
+    face = typed(node, "READ bob")
+    assert face.notes == [
+        "netchat: not delivered of what you wrote: 1 waiting here, 1 sealed in the mailbox of bob,"
+        " 3 here, and will not go."
+    ]
 
 
 def test_read_of_who_only_claims_a_name() -> None:

@@ -8,6 +8,7 @@ import asyncio
 import contextlib
 import os
 import threading
+from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from typing import Final, assert_never
 
@@ -17,7 +18,7 @@ from netchat.frontends import commands, words, words_trust
 from netchat.frontends.console import Plain, Printer
 from netchat.frontends.people import People
 from netchat.limits import LINE_BYTES_MAX
-from netchat.model import Contact, DeleteOutcome, DisplayText, MessageId, Name
+from netchat.model import Contact, DeleteOutcome, DisplayText, MessageId, MessageState, Name
 
 _READ_BYTES: Final = 65_536
 
@@ -197,15 +198,22 @@ class Session:
             self._fail(words.no_such_people(missing))
 
     async def _read(self, peer: Contact | None) -> None:
-        if peer is None or not await self._print_conversation(peer):
+        shown = Counter[MessageState]()
+        if peer is None or not await self._print_conversation(peer, shown):
             self._out(words.NO_MESSAGES)
+        elif (note := words.undelivered(peer, shown)) is not None:
+            self._note(note)
 
-    async def _print_conversation(self, peer: Contact) -> bool:
-        """Print every message with ``peer``; tell whether there was one."""
+    async def _print_conversation(self, peer: Contact, shown: Counter[MessageState]) -> bool:
+        """Print every message with ``peer``; tell whether there was one.
+
+        ``shown`` counts the states of what is still there to be read.
+        """
         after: tuple[int, MessageId] | None = None
         while page := await self._node.conversation(peer, after):
             for message in page:
                 self._out(words.conversation_line(message))
+                shown[message.state] += message.text is not None
                 await asyncio.sleep(0)  # a long conversation must not hold up what arrives
             after = (page[-1].hlc, page[-1].message_id)
         return after is not None
@@ -215,7 +223,7 @@ class Session:
         if peer is None or outcome is DeleteOutcome.NOTHING:
             self._out(words.NOTHING_TO_DELETE)
             return
-        await self._print_conversation(peer)
+        await self._print_conversation(peer, Counter())
         if (note := words.delete_note(peer, outcome)) is not None:
             self._note(note)
 

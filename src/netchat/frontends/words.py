@@ -5,7 +5,7 @@ byte for byte. What NetChat adds goes to stderr and says what happened, why, and
 What is said about keys, and about what came without one, is in ``words_trust``.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from netchat import errors
@@ -29,7 +29,7 @@ from netchat.api import (
 )
 from netchat.frontends import words_trust
 from netchat.limits import CLASSIC_SEND_BYTES_MAX, SEND_WAIT_S
-from netchat.model import Contact, DeleteOutcome, DisplayText, Message, Name
+from netchat.model import Contact, DeleteOutcome, DisplayText, Message, MessageState, Name
 
 PROMPT: Final = "Waiting for a command (to exit write EXIT): "
 REGISTERED: Final = ">>User registered in server!"
@@ -118,6 +118,26 @@ def arrived(peer: Contact) -> str:
 def conversation_line(message: Message) -> str:
     who = "user" if message.outgoing else str(message.peer)
     return f">>{'Deleted' if message.text is None else message.text} - {who}"
+
+
+_UNDELIVERED: Final = (
+    ((MessageState.QUEUED,), "waiting here"),
+    ((MessageState.STORED,), "sealed in the mailbox of {peer}"),
+    ((MessageState.FAILED, MessageState.EXPIRED, MessageState.CANCELLED), "here, and will not go"),
+)
+
+
+def undelivered(peer: Contact, shown: Mapping[MessageState, int]) -> str | None:
+    """Say on stderr which of our messages in a conversation the peer does not have yet.
+
+    What went to a classic client is not counted: nobody can know.
+    """
+    parts = [
+        f"{count} {where.format(peer=peer)}"
+        for states, where in _UNDELIVERED
+        if (count := sum(shown.get(state, 0) for state in states))
+    ]
+    return f"netchat: not delivered of what you wrote: {', '.join(parts)}." if parts else None
 
 
 def _joined(parts: Sequence[Name | DisplayText]) -> str:
