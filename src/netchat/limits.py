@@ -198,6 +198,10 @@ EXIT_WAIT_S: Final = 5.0
 # --- the engine and its disk ---------------------------------------------------------------------
 BATCH_INPUTS_MAX: Final = 256
 """Inputs that share one commit: past this, larger batches gained nothing (measured)."""
+RECEIPTS_NOTED_MAX: Final = 16
+"""Inputs that note receipts before a commit, when nothing else brings one: 4,000 messages."""
+RECEIPTS_NOTED_S: Final = 0.002
+"""How long such notes wait for something to share a commit with."""
 WORKER_QUEUE_MAX: Final = 10_000
 """Inputs and questions that wait for the writer thread."""
 PAGE_MESSAGES_MAX: Final = 500

@@ -316,7 +316,49 @@ def test_a_receipt_that_came_is_told_before_its_commit(rig: Rig) -> None:
     (one,) = told
     assert MessagesProgressed(BOB, (an_id(1),), MessageState.DELIVERED) in one.effects
     assert seen == [[("text 1", "queued", None)]]
+    assert rig.pump.is_unsettled
+    assert rig.messages == seen[0]
+    assert rig.pump.settle(NOW) == Batch(())
+    assert not rig.pump.is_unsettled
     assert rig.messages == [("text 1", "delivered", None)]
+    commits = rig.commits.count
+    assert rig.pump.settle(NOW) == Batch(())
+    assert rig.commits.count == commits
+
+
+def test_what_was_noted_shares_the_commit_of_what_comes_next(rig: Rig) -> None:
+    """One fsync instead of two for each message of somebody who waits for every answer."""
+    rig.effects(opened(), send(1))
+    rig.pump.step_batch(NOW, [ReceiptArrived(7, ((1, 1),))], lambda _: None)
+    commits = rig.commits.count
+    rig.effects(send(2))
+    assert rig.commits.count == commits + 1
+    assert not rig.pump.is_unsettled
+    assert [state for _, state, _ in rig.messages] == ["delivered", "queued"]
+
+
+def test_what_was_noted_falls_with_what_comes_next_and_comes_again(rig: Rig) -> None:
+    """Every link ends then, so nothing is taken for confirmed that the disk does not know."""
+    rig.effects(opened(), send(1))
+    rig.pump.step_batch(NOW, [ReceiptArrived(7, ((1, 1),))], lambda _: None)
+    rig.commits.fates.append(LOST)
+    batch = rig.step(send(2))
+    assert batch.links_lost
+    assert not rig.pump.is_unsettled
+    assert [state for _, state, _ in rig.messages] == ["queued", "queued"]
+    (transmit,) = rig.effects(opened(8))
+    assert isinstance(transmit, Transmit)
+    assert [one.item_id for one in transmit.items] == [an_id(1), an_id(2)]
+
+
+def test_so_much_is_noted_and_no_more(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nothing but receipts comes, they get a commit of their own now and then."""
+    monkeypatch.setattr("netchat.node.pump.RECEIPTS_NOTED_MAX", 2)
+    rig.effects(opened(), send(1, 2))
+    for number in (1, 2):
+        rig.pump.step_batch(NOW, [ReceiptArrived(7, ((number, number),))], lambda _: None)
+        assert rig.pump.is_unsettled is (number == 1)
+    assert [state for _, state, _ in rig.messages] == ["delivered", "delivered"]
 
 
 def test_only_receipts_are_told_before_their_commit(rig: Rig) -> None:
@@ -334,9 +376,9 @@ def test_a_receipt_that_was_told_and_not_committed_comes_again(rig: Rig) -> None
     rig.effects(opened(), send(1))
     rig.commits.fates.append(LOST)
     told: list[Batch] = []
-    batch = rig.pump.step_batch(NOW, [ReceiptArrived(7, ((1, 1),))], told.append)
+    assert rig.pump.step_batch(NOW, [ReceiptArrived(7, ((1, 1),))], told.append) == Batch(())
     assert len(told) == 1
-    assert batch.links_lost
+    assert rig.pump.settle(NOW).links_lost
     assert rig.messages == [("text 1", "queued", None)]
     assert any(isinstance(effect, Transmit) for effect in rig.effects(opened(8)))
     rig.effects(ReceiptArrived(8, ((1, 1),)))
@@ -559,15 +601,11 @@ def test_a_disk_that_cannot_even_be_read_is_read_when_it_is_back(rig: Rig) -> No
 def test_a_disk_that_fails_while_receipts_are_noted_is_read_when_it_is_back(rig: Rig) -> None:
     """Nothing is refused then, so nobody would ask again: any input of nobody's has it read."""
     rig.effects(opened(), send(1))
-    told: list[Batch] = []
-
-    def unreadable(batch: Batch) -> None:
-        told.append(batch)
-        rig.connection.set_authorizer(lambda *_: sqlite3.SQLITE_DENY)
-
-    batch = rig.pump.step_batch(NOW, [ReceiptArrived(7, ((1, 1),))], unreadable)
-    assert batch == Batch([], links_lost=True, is_unread=True)
-    assert len(told) == 1
+    rig.pump.step_batch(NOW, [ReceiptArrived(7, ((1, 1),))], lambda _: None)
+    rig.commits.fates.append(LOST)
+    no_reading = {sqlite3.SQLITE_READ: sqlite3.SQLITE_DENY}
+    rig.connection.set_authorizer(lambda deed, *_: no_reading.get(deed, sqlite3.SQLITE_OK))
+    assert rig.pump.settle(NOW) == Batch([], links_lost=True, is_unread=True)
     rig.connection.set_authorizer(None)
     assert rig.step(TimerFired(ME, 0)).effects == [SetTimer(BOB, RETRY)]
     assert rig.outbox == [(1, "text", "queued")]

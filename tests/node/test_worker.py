@@ -47,6 +47,15 @@ class FakePump:
         self.batches: list[Sequence[Input]] = []
         self.threads: set[str] = set()
         self.bug: Exception | None = None
+        self.is_unsettled = False
+        self.settled = threading.Event()
+
+    def settle(self, now_ms: int) -> Batch:
+        if self.is_unsettled:
+            self.is_unsettled = False
+            self.settled.set()
+            return Batch([("settled", now_ms)])  # type: ignore[list-item]  # only passed through
+        return Batch(())
 
     def start(self, now_ms: int) -> Sequence[Any]:
         return [("started", now_ms)]
@@ -130,6 +139,25 @@ def test_batches_reach_the_loop_in_order() -> None:
 
     run(main)
     assert [batch.effects for batch in batches] == [[("started", NOW)], [(NOW, 1)], [(NOW, 1)]]
+
+
+@pytest.mark.parametrize("then", ["nothing", "a question", "the end"])
+def test_notes_of_receipts_are_settled_when_nothing_comes_to_do_so(then: str) -> None:
+    """A little later by itself, and before anything that reads, or ends."""
+    pump, batches = FakePump(), list[Batch]()
+
+    async def main() -> None:
+        async with working(pump, batches) as worker:
+            pump.is_unsettled = True
+            worker.submit(timer(1))
+            if then == "nothing":
+                assert await asyncio.to_thread(pump.settled.wait, LIMIT_S)
+            if then == "a question":
+                assert not await worker.ask(lambda one: one.is_unsettled)
+        assert not pump.is_unsettled
+        assert [*batches[-1].effects] == [("settled", NOW)]
+
+    run(main)
 
 
 def test_a_question_sees_everything_submitted_before_it_and_nothing_after() -> None:

@@ -60,6 +60,7 @@ from netchat.limits import (
     HELD_MAX,
     ORPHANS_MS,
     PREKEY_GRACE_MS,
+    RECEIPTS_NOTED_MAX,
     WINDOW_ITEMS_MAX,
 )
 from netchat.model import Contact, Message, MessageId, MessageState, Name, PeerId, Pin
@@ -138,6 +139,8 @@ class Pump:
         self._ledger = Ledger(self._history, self._outbox, self._peers, self._arrivals)
         self._engine = self._new_engine()
         self._is_unread = False
+        self._noted = 0
+        """How many inputs noted receipts in the transaction that is open; see ``step_batch``."""
 
     def _new_engine(self) -> Engine:
         """Return an engine that knows nothing yet."""
@@ -170,7 +173,9 @@ class Pump:
         What only notes receipts is told to ``early`` before its commit, and whoever sent need not
         wait for it: the peer has committed, and what a crash forgets here is sent and confirmed
         again (decision 0012). The items that a receipt makes room for go with it: they were marked
-        as left in an earlier commit. Nothing else is ever acted on before a commit.
+        as left in an earlier commit. Nothing else is ever acted on before a commit. Such a note
+        shares the commit of what comes next; call ``settle`` when nothing does
+        (``is_unsettled``).
 
         When that commit fails, the engine is read back from the store and each event gets a commit
         of its own, so that one that the disk cannot take does not hold up the others. Whether the
@@ -203,22 +208,39 @@ class Pump:
         self._judge.is_repeat = False
         return Batch(effects, refused, links_lost=True, is_unread=self._is_unread)
 
+    @property
+    def is_unsettled(self) -> bool:
+        """Tell whether notes of receipts wait for a commit."""
+        return self._noted > 0
+
+    def settle(self, now_ms: int) -> Batch:
+        """Commit the notes of receipts, if any wait for that."""
+        if not self.is_unsettled:
+            return Batch(())
+        try:
+            self._in_transaction(lambda: [])
+        except StoreUnavailable:
+            return self._lost(now_ms)
+        return Batch(())
+
     def _note_receipts(
         self, now_ms: int, events: Sequence[Input], early: Callable[[Batch], None]
     ) -> Batch:
-        def work() -> list[Outward]:
-            early(Batch(self._run_all(now_ms, events)))
-            return []
-
         try:
-            self._in_transaction(work)
+            effects = self._within_transaction(lambda: self._run_all(now_ms, events))
         except StoreUnavailable:
-            self._is_unread = True
-            effects: list[Outward] = []
-            with contextlib.suppress(StoreUnavailable):
-                effects += self._read_back(now_ms)
-            return Batch(effects, links_lost=True, is_unread=self._is_unread)
-        return Batch(())
+            return self._lost(now_ms)
+        self._noted += len(events)
+        early(Batch(effects))
+        return self.settle(now_ms) if self._noted >= RECEIPTS_NOTED_MAX else Batch(())
+
+    def _lost(self, now_ms: int) -> Batch:
+        """Notes of receipts did not get to the disk: all of that comes again over new links."""
+        self._is_unread = True
+        effects: list[Outward] = []
+        with contextlib.suppress(StoreUnavailable):
+            effects += self._read_back(now_ms)
+        return Batch(effects, links_lost=True, is_unread=self._is_unread)
 
     def _if_stored(self, now_ms: int, event: Input) -> list[Outward] | None:
         """Return what follows from an event that reached the disk after all; to refuse it then
@@ -276,6 +298,7 @@ class Pump:
 
     def keep(self, work: Callable[[Own], None]) -> None:
         """Change own entries, in a transaction of their own. Raises StoreUnavailable."""
+        assert not self.is_unsettled, "what was noted must not fail with them"
 
         def done() -> list[Outward]:
             work(self._own)
@@ -286,17 +309,29 @@ class Pump:
     # --- transactions ----------------------------------------------------------------------------
 
     def _in_transaction(self, work: Callable[[], list[Outward]]) -> list[Outward]:
+        """Do ``work`` and commit it, with whatever was noted before it."""
+
+        def committed() -> list[Outward]:
+            outward = work()
+            self._commit(self._connection)
+            self._noted = 0
+            return outward
+
+        return self._within_transaction(committed)
+
+    def _within_transaction(self, work: Callable[[], list[Outward]]) -> list[Outward]:
+        """Do ``work`` in the open transaction, or in a new one; when it fails, nothing is left."""
         with translated_errors():
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                outward = work()
-                self._commit(self._connection)
+                if not self._connection.in_transaction:
+                    self._connection.execute("BEGIN IMMEDIATE")
+                return work()
             except BaseException:
                 if self._connection.in_transaction:
                     self._connection.rollback()
+                self._noted = 0
                 self._trusted.forget_all()
                 raise
-        return outward
 
     def _read_back(self, now_ms: int) -> list[Outward]:
         """Make the engine what the store says, if it may be something else.

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from netchat.delivery.inputs import Input
 from netchat.errors import StoreUnavailable
-from netchat.limits import BATCH_INPUTS_MAX, WORKER_QUEUE_MAX
+from netchat.limits import BATCH_INPUTS_MAX, RECEIPTS_NOTED_S, WORKER_QUEUE_MAX
 from netchat.node.pump import Batch, Pump
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ class Worker:
     def _run(self) -> None:
         while True:
             events: list[Input] = []
-            entry: Input | _Question | None = self._waiting.get()
+            entry = self._next()
             while not isinstance(entry, _Question) and entry is not None:
                 events.append(entry)
                 if len(events) >= BATCH_INPUTS_MAX or self._waiting.empty():
@@ -94,10 +94,26 @@ class Worker:
                 entry = self._waiting.get()
             if events:
                 self._step(events)
+            if entry is None or isinstance(entry, _Question):
+                self._settle()
             if entry is None:
                 return
             if isinstance(entry, _Question):
                 self._answer(entry)
+
+    def _next(self) -> Input | _Question | None:
+        """Wait for something to do; notes of receipts wait for company only so long."""
+        if self._pump.is_unsettled:
+            try:
+                return self._waiting.get(timeout=RECEIPTS_NOTED_S)
+            except queue.Empty:
+                self._settle()
+        return self._waiting.get()
+
+    def _settle(self) -> None:
+        batch = self._pump.settle(self._now_ms())
+        if batch.effects or batch.links_lost:
+            self._tell(batch)
 
     def _step(self, events: Sequence[Input]) -> None:
         batch = self._pump.step_batch(self._now_ms(), events, self._tell)

@@ -24,7 +24,7 @@ from netchat.delivery.inputs import (
 from netchat.delivery.policy import Policy
 from netchat.errors import DirectoryError
 from netchat.identity.keys import Identity
-from netchat.limits import BATCH_INPUTS_MAX, CLOSE_WAIT_S, STORE_RETRY_S
+from netchat.limits import BATCH_INPUTS_MAX, CLOSE_WAIT_S, RECEIPTS_NOTED_S, STORE_RETRY_S
 from netchat.model import Address, MessageId, Name, PeerId, SignedRecord
 from netchat.node.introduction import Introduction
 from netchat.node.pump import Batch, Owner, Pump, Refused
@@ -104,6 +104,7 @@ class Life:
         self.courier = Courier(self, profile)
 
     async def _keep(self, work: Callable[[Own], None]) -> None:
+        self._settle()
         self.pump.keep(work)
 
     def begin(self) -> None:
@@ -121,7 +122,8 @@ class Life:
         self.post.look()
 
     def end(self) -> None:
-        """The process is gone."""
+        """The process is gone, and whatever it had not committed."""
+        self.profile.disk.connection.rollback()
         self.courier.end()
         self.links.end()
         for wire, _ in self._arrivals.values():
@@ -186,9 +188,14 @@ class Life:
         events = self._waiting[:BATCH_INPUTS_MAX]
         del self._waiting[: len(events)]
         self._act(self.pump.step_batch(self.now_ms, events, self._act))
+        if self.pump.is_unsettled:
+            self.later(RECEIPTS_NOTED_S * 1_000, self._settle)
         if self._waiting and not self._is_step_due:
             self._is_step_due = True
             self.later(0, self._step)
+
+    def _settle(self) -> None:
+        self._act(self.pump.settle(self.now_ms))
 
     def _act(self, batch: Batch) -> None:
         for effect in batch.effects:
