@@ -31,7 +31,10 @@ FRAME_BYTES_MAX: Final = 1_024 * 1_024
 FRAME_ITEMS_MAX: Final = 256
 """Items in one frame: one engine step and one commit (measured: larger gains nothing)."""
 RANGES_MAX: Final = 1_024
-"""Ranges in one receipt, and holes in what one peer sent us, before the rest has to come again."""
+"""Ranges in one receipt: more than a frame of items can have."""
+HOLES_MAX: Final = 128
+"""Holes that we remember in what one peer sent us, written with each batch of it: as many envelopes
+may be late. What lies above more of them is taken all the same, and may be told as missing."""
 SEQ_MAX: Final = 2**53 - 1
 """Numbers of an outbox: exact in every language that a peer may be written in."""
 HLC_BITS_COUNTER: Final = 12

@@ -41,7 +41,7 @@ from netchat.delivery.effects import (
 from netchat.delivery.inputs import DeleteArrived, TextArrived
 from netchat.delivery.notices import DeleteIgnored, MessagesArrived, NumbersMissing, PeerDeleted
 from netchat.delivery.policy import Deletes, Policy
-from netchat.limits import HLC_BITS_COUNTER, RANGES_MAX
+from netchat.limits import HLC_BITS_COUNTER, HOLES_MAX
 from netchat.model import ClaimedName, DisplayText, Item, MessageId, Ranges
 
 HONOUR = Policy()
@@ -129,6 +129,12 @@ def test_a_void_is_confirmed_and_leaves_nothing() -> None:
         SetMark(BOBS_KEY, STREAM, 1, ()),
         Acknowledge(LINK, ((1, 1),)),
     ]
+
+
+def test_of_many_words_of_reading_the_latest_counts() -> None:
+    """They come 256 in a frame."""
+    words = batch(a_read(1, hlc=77), a_read(2, hlc=99), a_read(3, hlc=5))
+    assert of_kind(arrive(words), MarkRead) == [MarkRead(BOB, 99)]
 
 
 def test_reading_is_noted_up_to_where_it_says() -> None:
@@ -272,6 +278,13 @@ def test_numbers_that_never_come_are_told_once() -> None:
     assert marks(arrive(again)) == [SetMark(BOBS_KEY, STREAM, 7, ((9, 10),))]
 
 
+def test_a_hole_that_a_later_frame_of_a_link_claims_is_taken_and_not_told() -> None:
+    """A link brings everything in its order, so its first frame shows what is missing. A peer that
+    goes on with such claims must not fill the screen."""
+    event = replace(batch(a_text(9), base=8, upto=3), is_first=False)
+    assert marks(arrive(event)) == [SetMark(BOBS_KEY, STREAM, 7, ((9, 9),))]
+
+
 @pytest.mark.parametrize(
     ("base", "upto", "ahead"),
     [(4, 3, ()), (1, 3, ()), (7, 3, ((4, 6),)), (9, None, ())],
@@ -292,7 +305,7 @@ def test_what_never_came_may_come_after_all() -> None:
 
 def test_a_mark_has_a_limit() -> None:
     """A peer that leaves holes everywhere costs this much and no more."""
-    ahead: Ranges = tuple((seq, seq) for seq in range(10, 10 + 2 * RANGES_MAX, 2))
+    ahead: Ranges = tuple((seq, seq) for seq in range(10, 10 + 2 * HOLES_MAX, 2))
     (mark,) = marks(arrive(batch(a_text(99_999), upto=1, ahead=ahead)))
     assert mark == SetMark(BOBS_KEY, STREAM, 1, ahead)
 

@@ -414,6 +414,17 @@ def test_what_the_peer_confirms_by_id_makes_room_as_well() -> None:
     assert lanes.receipt(ReceiptArrived(LINK, ((1, 4),))) == []
 
 
+def test_a_lane_for_which_nothing_waits_ends() -> None:
+    """All was confirmed by mail, or only a debt was paid: nobody is dialled for nothing."""
+    lanes = waiting()
+    lanes.confirmed(ConfirmChecked(BOB, ((1, 3),)))
+    assert lanes.carried(Carried(BOB, (), 0, is_empty=True), by_mail=True) == []
+    assert lanes.timer_fired(TimerFired(BOB, 0)) == []
+    dialled = dialling()
+    dialled.carried(Carried(BOB, (), 0, is_empty=True), by_mail=True)
+    assert dialled.admitted(Admitted(LINK, BOB, 3, has_work=False)) == []
+
+
 # --- what is owed --------------------------------------------------------------------------------
 
 

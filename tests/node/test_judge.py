@@ -13,6 +13,7 @@ from tests.node.fixtures import (
     ME,
     NOW,
     OWN,
+    Rig,
     an_id,
     arrived,
     keyed,
@@ -31,6 +32,7 @@ from netchat.delivery.inputs import (
     LocateFailed,
     Route,
 )
+from netchat.delivery.notices import NumbersMissing
 from netchat.model import Address, ClaimedName
 from netchat.node.judge import Judge
 from netchat.node.trusted import Trusted
@@ -115,3 +117,17 @@ def test_nobody_speaks_over_a_link_that_is_not_admitted(judge: Judge) -> None:
     judge.admitted(opened(7))
     assert judge.items(arrived(text(1))) is not None
     assert judge.confirmed(ConfirmArrived(7, ((an_id(1), ""),))) is not None
+
+
+def test_only_the_first_frame_of_each_link_tells_of_holes(rig: Rig) -> None:
+    """Whatever a peer claims to have given up after that."""
+    rig.effects(opened(7), arrived(text(1)))
+
+    def missing(link: int, number: int) -> list[int]:
+        effects = rig.effects(arrived(text(number), link=link, base=number))
+        return [one.count for one in effects if isinstance(one, NumbersMissing)]
+
+    assert missing(7, 10) == []
+    rig.effects(opened(8))
+    assert missing(8, 20) == [9]
+    assert missing(8, 30) == []

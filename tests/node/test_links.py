@@ -172,7 +172,8 @@ def test_who_was_dialled_and_has_another_name_is_asked_about() -> None:
 
 
 def test_frames_become_inputs_in_their_order() -> None:
-    """Items, receipts and confirmations, with the number of the link."""
+    """Confirmations, items and receipts, with the number of the link: word of having read comes
+    behind what it is about."""
 
     async def main(alice: Side, bob: Side) -> None:
         await linked(alice, bob)
@@ -181,8 +182,8 @@ def test_frames_become_inputs_in_their_order() -> None:
         alice.links.acknowledge(Acknowledge(1, ((1, 3),), ((2, "kept"),)))
         await bob.next(ReceiptArrived)
         assert bob.submitted[1:] == [
-            ItemsArrived(1, 4, (text(5), text(6))),
             ConfirmArrived(1, confirms),
+            ItemsArrived(1, 4, (text(5), text(6))),
             ReceiptArrived(1, ((1, 3),), ((2, "kept"),)),
         ]
 

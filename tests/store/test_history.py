@@ -1,6 +1,7 @@
 """Conversations on disk: what is written comes back, in the order that both sides have."""
 
 import sqlite3
+from collections.abc import Callable
 
 import pytest
 from tests.store.conftest import Rows
@@ -42,6 +43,20 @@ def page(history: History, peer: Contact = BOB) -> list[Message]:
 
 def texts(history: History, peer: Contact = BOB) -> list[str | None]:
     return [message.text and message.text.raw for message in page(history, peer)]
+
+
+def steps(history: History, deed: Callable[[], bool]) -> int:
+    """Return how many tens of instructions SQLite needed, so that no clock has to be asked."""
+    count = 0
+
+    def tick() -> None:
+        nonlocal count
+        count += 1
+
+    history._connection.set_progress_handler(tick, 10)
+    assert deed()
+    history._connection.set_progress_handler(None, 10)
+    return count
 
 
 # --- messages ------------------------------------------------------------------------------------
@@ -138,6 +153,31 @@ def test_when_a_message_came_to_its_states_is_kept(history: History) -> None:
     (message,) = page(history)
     times = (message.stored_ms, message.delivered_ms, message.read_ms, message.ended_ms)
     assert times == (2, 3, 4, None)
+
+
+def test_reading_is_looked_at_once_however_often_it_is_said(history: History) -> None:
+    """By whatever clock: a peer that says so again and again costs next to nothing. A message that
+    is delivered behind it waits for the next word."""
+    history.add_own(BOB, [own(1), own(2), own(3)], 1)
+    history.set_states([an_id(1), an_id(3)], MessageState.DELIVERED, None, 3)
+    assert history.mark_read(CAROL, 9, 4) == []
+    assert history.mark_read(BOB, 2, 4) == [an_id(1)]
+    assert history.mark_read(BOB, 2**63 - 1, 5) == [an_id(3)]
+    history.set_states([an_id(2)], MessageState.DELIVERED, None, 6)
+    before = steps(history, lambda: history.mark_read(BOB, 2**63 - 1, 7) == [])
+    history.add_own(BOB, [own(number) for number in range(10, 500)], 8)
+    assert history.mark_read(BOB, 2**63 - 1, 9) == []
+    assert steps(history, lambda: history.mark_read(BOB, 2**63 - 1, 9) == []) < 2 * before
+
+
+def test_a_classic_delete_does_not_walk_over_what_was_deleted(history: History) -> None:
+    """Anybody on the network can send such deletes, each for a connection."""
+    for number in range(1, 400):
+        history.add_classic(an_id(number), BOB, DisplayText("hi"), "192.0.2.7", number, number)
+        if number > 2:
+            history.erase(an_id(number), None, number)
+    newest = NewestReceived(an_id(2), "192.0.2.7")
+    assert steps(history, lambda: history.newest_classic(BOB) == newest) < 100
 
 
 def test_a_message_of_a_peer_never_changes_its_state(history: History) -> None:

@@ -188,6 +188,7 @@ class ItemsChecked:
     envelope. ``seen`` are ids of texts and changes that are here, with what was answered;
     ``orphans`` are texts that were deleted before they came; ``targets`` the messages that deletes
     mean. ``upto`` and ``ahead`` say which numbers of ``stream`` are here; None: none yet.
+    ``is_first``: nothing came over this link before them.
     """
 
     peer: Name
@@ -202,6 +203,7 @@ class ItemsChecked:
     targets: Mapping[MessageId, Target] = field(default_factory=dict)
     upto: int | None = None
     ahead: Ranges = ()
+    is_first: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,6 +248,7 @@ class Carried:
     ranges: Ranges
     size: int
     owed: int = 0
+    is_empty: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,7 +32,7 @@ from netchat.delivery.notices import (
     PeerDeleted,
 )
 from netchat.delivery.policy import Deletes, Policy
-from netchat.limits import RANGES_MAX
+from netchat.limits import HOLES_MAX
 from netchat.model import Item, ItemKind, MessageId, Ranges
 
 APPLIED = ""
@@ -53,6 +53,7 @@ class _Taken:
     effects: list[Effect] = field(default_factory=list)
     notices: list[Effect] = field(default_factory=list)
     answers: dict[MessageId, str] = field(default_factory=dict)
+    read_hlc: int = 0
 
 
 def items_arrived(now_ms: int, event: ItemsChecked, policy: Policy) -> list[Effect]:
@@ -68,6 +69,8 @@ def items_arrived(now_ms: int, event: ItemsChecked, policy: Policy) -> list[Effe
         fresh = tuple(taken.fresh.values())
         effects.append(StoreReceived(event.peer, event.sender, fresh, frozenset(taken.deleted)))
     effects += taken.effects
+    if taken.read_hlc:
+        effects.append(MarkRead(event.peer, taken.read_hlc))
     effects += _mark(event)
     shown = tuple(
         (item.item_id, item.text)
@@ -97,7 +100,7 @@ def _take(now_ms: int, event: ItemsChecked, policy: Policy, item: Item, taken: _
             )
             return result
         case ItemKind.READ:
-            taken.effects.append(MarkRead(event.peer, item.hlc))
+            taken.read_hlc = max(taken.read_hlc, item.hlc)
             return APPLIED
         case ItemKind.VOID:
             return APPLIED
@@ -142,6 +145,7 @@ def _mark(event: ItemsChecked) -> list[Effect]:
 
     What is below ``base`` its author holds for confirmed. So a hole there stays one; before the
     first item of a stream there is none, because nothing says that those were meant for this disk.
+    A link shows its holes with the first of its frames; what a peer claims after that is not told.
     """
     below = event.base - 1
     upto = below if event.upto is None else event.upto
@@ -149,13 +153,13 @@ def _mark(event: ItemsChecked) -> list[Effect]:
     if below > upto:
         due: Ranges = ((upto + 1, below),)
         missing = ranges.count(ranges.without(due, event.ahead))
-        if missing:
+        if missing and event.is_first:
             effects.append(NumbersMissing(event.peer, missing))
         upto = below
     numbers = ranges.of(item.seq for item in event.items)
     upto, ahead = ranges.above(upto, ranges.union(event.ahead, numbers))
     if event.upto != upto or event.ahead != ahead:
-        mark = SetMark(event.sender, event.stream, upto, ahead[:RANGES_MAX])
+        mark = SetMark(event.sender, event.stream, upto, ahead[:HOLES_MAX])
         effects.insert(0, mark)
     return effects
 

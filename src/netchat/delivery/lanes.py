@@ -182,6 +182,9 @@ class Lanes:
             if answer.ranges or answer.owed:
                 lane.mail = Mail.BUSY
                 return [MarkLeft(answer.peer, answer.ranges[-1][1])] if answer.ranges else []
+            if answer.is_empty and lane.link is None and lane.phase is Phase.WAITING:
+                del self._lanes[answer.peer]  # else it would be looked up and dialled for ever
+                return []
             lane.stored = lane.last_seq  # all of it is there
             # Who waits for a delete hears nothing more of it until the peer answers.
             return [PeerPostponed(answer.peer, "stored")] if lane.phase is Phase.WAITING else []

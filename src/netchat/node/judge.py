@@ -3,6 +3,8 @@
 It runs inside the transaction of the step, so what it reads is what the step changes.
 """
 
+from dataclasses import replace
+
 from netchat.delivery import ranges
 from netchat.delivery.checked import (
     Admitted,
@@ -67,6 +69,8 @@ class Judge:
         self._arrivals = arrivals
         self._trusted = trusted
         self.links: dict[int, tuple[Name, PeerId, bytes]] = {}
+        self._heard: set[int] = set()
+        """Over which of them something came."""
         self.is_repeat = False
         """Whether inputs may have been offered before, so that new ids may be on disk already."""
 
@@ -160,7 +164,11 @@ class Judge:
         if admitted is None:
             return None
         peer, sender, stream = admitted
-        return self._checked(peer, sender, stream, event.base, event.items, event.link, None)
+        is_first = event.link not in self._heard
+        self._heard &= self.links.keys()
+        self._heard.add(event.link)
+        checked = self._checked(peer, sender, stream, event.base, event.items, event.link, None)
+        return replace(checked, is_first=is_first)
 
     def mail(self, event: MailArrived) -> ItemsChecked:
         return self._checked(

@@ -110,11 +110,12 @@ class Links:
     def transmit(self, order: Transmit) -> None:
         if (link := self._links.get(order.link)) is None:
             return
+        # First what is here, so that word of having read it finds it delivered.
+        for start in range(0, len(order.confirms), FRAME_ITEMS_MAX):
+            link.send(Confirm(order.confirms[start : start + FRAME_ITEMS_MAX]))
         if order.items:
             for frame in split_items(order.base, order.items):
                 link.send(frame)
-        for start in range(0, len(order.confirms), FRAME_ITEMS_MAX):
-            link.send(Confirm(order.confirms[start : start + FRAME_ITEMS_MAX]))
 
     def acknowledge(self, order: Acknowledge) -> None:
         if (link := self._links.get(order.link)) is not None:

@@ -546,7 +546,8 @@ class Pump:
         items = self._outbox.unstored(peer, now_ms, ENVELOPE_ITEMS_MAX, ENVELOPE_BYTES_MAX // 6)
         may = pin.key is not None and pin.pending is None
         if not may or pin.record is None or not (items or confirms):
-            return Carried(peer, (), 0)
+            is_empty = not confirms and self._outbox.base(peer) is None
+            return Carried(peer, (), 0, is_empty=is_empty)
         assert pin.key is not None
         outward.append(
             Deposit(

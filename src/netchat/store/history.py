@@ -130,11 +130,25 @@ class History:
         )
 
     def mark_read(self, peer: Name, hlc: int, at_ms: int) -> Sequence[MessageId]:
-        """Move what ``peer`` has, up to ``hlc``, to READ; return which messages that were."""
+        """Move what ``peer`` has, up to ``hlc``, to READ; return which messages that were.
+
+        Nothing is looked at twice, however often a peer says that it has read.
+        """
+        before, newest = self._connection.execute(
+            "SELECT read_hlc, (SELECT max(hlc) FROM message WHERE message.peer = name_key)"
+            " FROM peer WHERE name_key = ?",
+            (peer.key,),
+        ).fetchone() or (0, None)
+        upto = min(hlc, newest or 0)
+        if upto <= before:
+            return []
+        self._connection.execute(
+            "UPDATE peer SET read_hlc = ? WHERE name_key = ?", (upto, peer.key)
+        )
         rows = self._connection.execute(
-            "UPDATE message SET state = ?, read_ms = ?"
-            " WHERE peer = ? AND hlc <= ? AND outgoing AND state = ? RETURNING message_id",
-            (MessageState.READ.value, at_ms, peer.key, hlc, MessageState.DELIVERED.value),
+            "UPDATE message SET state = ?, read_ms = ? WHERE peer = ? AND hlc > ? AND hlc <= ?"
+            " AND outgoing AND state = ? RETURNING message_id",
+            (MessageState.READ.value, at_ms, peer.key, before, upto, MessageState.DELIVERED.value),
         ).fetchall()
         return [MessageId(row[0]) for row in rows]
 

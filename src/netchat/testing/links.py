@@ -112,11 +112,11 @@ class Links:
     def transmit(self, order: Transmit) -> None:
         if (end := self._links.get(order.link)) is None:
             return
+        for start in range(0, len(order.confirms), FRAME_ITEMS_MAX):
+            end.send(Confirm(order.confirms[start : start + FRAME_ITEMS_MAX]))
         if order.items:
             for frame in split_items(order.base, order.items):
                 end.send(frame)
-        for start in range(0, len(order.confirms), FRAME_ITEMS_MAX):
-            end.send(Confirm(order.confirms[start : start + FRAME_ITEMS_MAX]))
 
     def acknowledge(self, order: Acknowledge) -> None:
         if (end := self._links.get(order.link)) is not None:

@@ -12,7 +12,8 @@ CREATE TABLE peer (
     address TEXT,                         -- where a classic directory last said it was
     located_ms INTEGER,
     last_seq INTEGER NOT NULL DEFAULT 0,  -- the number of the newest item for it
-    left_seq INTEGER NOT NULL DEFAULT 0   -- items up to this number may have left this machine
+    left_seq INTEGER NOT NULL DEFAULT 0,  -- items up to this number may have left this machine
+    read_hlc INTEGER NOT NULL DEFAULT 0   -- the peer has said that it read everything up to here
 ) WITHOUT ROWID;
 
 -- Who holds a name, as far as this profile has seen; the signed records as they came.
@@ -48,6 +49,9 @@ CREATE TABLE message (
     UNIQUE (sender, message_id)
 );
 CREATE INDEX message_by_peer ON message (peer, hlc, message_id);
+-- What a classic delete may mean; else one would walk over everything that was deleted before.
+CREATE INDEX message_classic ON message (peer, hlc, message_id)
+    WHERE NOT outgoing AND sender = x'' AND deleted_ms IS NULL;
 
 -- Deletes that were made, applied or judged, so that the same one never counts twice. One whose
 -- message is not here yet waits for it.
