@@ -109,7 +109,9 @@ PINS_CACHED_MAX: Final = 1_024
 PINS_MAX: Final = 100_000
 """Names that a profile remembers before strangers may bring no new ones: 250 MB of records."""
 HELD_MAX: Final = 1_000
-"""Envelopes held because of a key that nobody decided on, all names together."""
+"""Envelopes held because of a key that nobody decided on, all names together: 128 MiB at most."""
+HELD_PER_SENDER_MAX: Final = 250
+"""The same of one key under one name, so that the other key of that name still finds room."""
 
 # --- records and names (docs/spec/records.md) ----------------------------------------------------
 RECORD_BYTES_MAX: Final = 8_192
@@ -140,6 +142,8 @@ PAGE_BYTES_MAX: Final = 512 * 1_024
 """Records or envelopes in one answer: in 3 s over 2 Mbit/s, base64 and all."""
 LIVE_MAX: Final = 1_000
 """Keys that wait for their mail at once, beside CONNECTIONS_MAX; above it they have to ask."""
+LIVE_PER_ADDRESS_MAX: Final = 250
+"""The same from one address: keys are free, and a classroom may sit behind one."""
 LIVE_PING_S: Final = 20.0
 """Silence after which such a connection is asked whether it lives; half of it later it is cut."""
 LIVE_MESSAGE_BYTES_MAX: Final = 4_096
@@ -207,6 +211,9 @@ RECEIPTS_NOTED_S: Final = 0.002
 """How long such notes wait for something to share a commit with."""
 WORKER_QUEUE_MAX: Final = 10_000
 """Inputs and questions that wait for the writer thread."""
+WORKER_BYTES_MAX: Final = 8 * 1_024 * 1_024
+"""What waits there in bytes of text: two whole windows, a second of work. Above it links and
+strangers wait, and TCP tells them so."""
 PAGE_MESSAGES_MAX: Final = 500
 """Messages read from history at once, so that a READ of ten years stays small in memory."""
 EVENTS_WAITING_MAX: Final = 10_000

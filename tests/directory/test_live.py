@@ -157,6 +157,21 @@ def test_only_so_many_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     with_site(deed)
 
 
+def test_only_so_many_wait_from_one_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are free: nobody alone may take all the places."""
+    monkeypatch.setattr(live_module, "LIVE_PER_ADDRESS_MAX", 1)
+
+    async def deed(site: Site) -> None:
+        await enter(site, BOB, CAROL)
+        async with waiting(site, BOB) as ear, waiting(site, CAROL) as other:
+            assert await ear.hears() == {"mail": 0}
+            assert (await other.hears())["error"] == "busy"
+        async with waiting(site, CAROL) as other:
+            assert await other.hears() == {"mail": 0}
+
+    with_site(deed)
+
+
 def test_a_flood_of_connections_does_not_end_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who proved a key is not counted among strangers, who make room for each other.
 

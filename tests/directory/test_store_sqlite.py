@@ -173,6 +173,19 @@ def test_what_is_no_database_is_refused_and_left_alone(path: Path) -> None:
     assert path.read_bytes() == b"Dear diary, " * 1_000
 
 
+def test_only_the_owner_reads_the_file(path: Path) -> None:
+    """In whatever folder it is, and also when it was there with another mode."""
+    path.touch()
+    path.chmod(0o644)
+
+    async def deed(_: object) -> None:
+        files = [path, *path.parent.glob(f"{path.name}-*")]
+        assert len(files) > 1
+        assert {oct(one.stat().st_mode & 0o777) for one in files} == {"0o600"}
+
+    use(opened(lambda: EmbeddedStore(path)), deed)
+
+
 def test_two_directories_do_not_share_a_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Leases are in the memory of one process: another one would serve something else."""
     monkeypatch.setattr(store_sqlite, "BUSY_TIMEOUT_MS", 1)

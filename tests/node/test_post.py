@@ -44,6 +44,7 @@ class Mailbox:
         self.deposited: list[tuple[PeerId, bytes]] = []
         self.asked: list[tuple[str, int]] = []
         self.error: DirectoryError | None = None
+        self.is_busy = False
         self.page = MAIL_FETCH_MAX
         self._count = 0
         self._news = asyncio.Event()
@@ -74,6 +75,8 @@ class Mailbox:
 
     async def live(self, identity: Identity) -> AsyncGenerator[int, None]:
         self.asked.append(("live", 0))
+        if self.is_busy:
+            raise DirectoryRefused("http://x", "busy", 503, "busy")
         while True:
             if self.error is not None:
                 raise self.error
@@ -136,11 +139,14 @@ class Office:
         return [event for event in self.submitted if isinstance(event, MailArrived)]
 
 
-def watching(main: Callable[[Office], "asyncio._CoroutineLike[None]"]) -> None:
+def watching(
+    main: Callable[[Office], "asyncio._CoroutineLike[None]"], *, is_busy: bool = False
+) -> None:
     """Run a test while the post watches the mailbox."""
 
     async def watched() -> None:
         office = Office()
+        office.box.is_busy = is_busy
         async with asyncio.TaskGroup() as tasks:
             watch = tasks.create_task(office.post.watch())
             try:
@@ -378,6 +384,18 @@ def test_what_breaks_is_looked_at_again(monkeypatch: pytest.MonkeyPatch, is_disk
         assert len(office.arrived) == 1
 
     watching(main)
+
+
+def test_who_finds_no_place_to_wait_asks() -> None:
+    """A stranger may have taken them all, which must not keep anybody from their mail."""
+
+    async def main(office: Office) -> None:
+        office.settle_at_once()
+        office.box.put(sealed(1))
+        await until(lambda: not office.box.envelopes)
+        assert len(office.arrived) == 1
+
+    watching(main, is_busy=True)
 
 
 def test_another_directory_has_another_mailbox() -> None:

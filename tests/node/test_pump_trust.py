@@ -529,6 +529,21 @@ def test_so_much_mail_is_held_and_no_more(rig: Rig, monkeypatch: pytest.MonkeyPa
     assert rig.rows("SELECT count(*) FROM held") == [(1,)]
 
 
+def test_one_key_does_not_take_the_room_of_the_other(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And what is brought twice is told of once."""
+    monkeypatch.setattr(pump_module, "HELD_PER_SENDER_MAX", 1)
+    held(rig, 1)
+    for number in (1, 2):
+        again = mail(9, text(number), sender=OTHER, elsewhere=CHANGED)
+        assert rig.effects(again) == [MailSettled(9)]
+    assert rig.effects(mail(3, text(3))) == [MailSettled(3), MailHeld(BOB, 1)]
+    monkeypatch.setattr(pump_module, "HELD_PER_SENDER_MAX", 9)
+    assert rig.effects(mail(4, text(3))) == [MailSettled(4)]
+    assert rig.rows("SELECT count(*) FROM held") == [(2,)]
+
+
 @pytest.mark.parametrize("elsewhere", [None, record_of()])
 def test_mail_of_a_key_that_nobody_backs_is_let_go(
     rig: Rig, elsewhere: SignedRecord | None

@@ -23,11 +23,19 @@ from tests.node.fixtures import (
 )
 
 from netchat.delivery.effects import Dial, Settle
-from netchat.delivery.inputs import Input, TimerFired
+from netchat.delivery.inputs import (
+    ConfirmArrived,
+    Input,
+    ItemsArrived,
+    MailArrived,
+    ReceiptArrived,
+    TextArrived,
+    TimerFired,
+)
 from netchat.delivery.notices import MessagesAccepted, MessagesArrived
 from netchat.errors import StoreUnavailable
 from netchat.limits import BATCH_INPUTS_MAX
-from netchat.model import DisplayText, Name
+from netchat.model import DisplayText, Item, ItemKind, Name
 from netchat.node import worker as worker_module
 from netchat.node.pump import Batch, Owner, Pump
 from netchat.node.worker import Worker
@@ -290,6 +298,44 @@ def test_a_worker_that_never_began_is_closed() -> None:
             with pytest.raises(StoreUnavailable):
                 worker.start()
             await worker.close()
+
+    run(main)
+
+
+LARGE = DisplayText("x" * 1_000)
+
+
+@pytest.mark.parametrize(
+    ("event", "size"),
+    [
+        (ItemsArrived(1, 1, (Item(1, ItemKind.TEXT, an_id(1), 1, LARGE),)), 1_000),
+        (ItemsArrived(1, 1, tuple(Item(n, ItemKind.VOID, an_id(n), 1) for n in range(9))), 1_000),
+        (ConfirmArrived(1, tuple((an_id(n), "") for n in range(9))), 1_000),
+        (ReceiptArrived(1, tuple((n, n) for n in range(1, 10))), 1_000),
+        (TextArrived(an_id(1), BOB, LARGE, "192.0.2.7"), 1_000),
+        (MailArrived(1, OWN.peer_id, BOB, b"", 1, (), (), None, bytes(250)), 1_000),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_it_is_full_of_bytes_as_well(
+    monkeypatch: pytest.MonkeyPatch, event: Input, size: int
+) -> None:
+    """A frame may have a mebibyte: ten thousand of them would be more than a machine has."""
+    monkeypatch.setattr(worker_module, "WORKER_BYTES_MAX", 3 * size)
+
+    async def main() -> None:
+        async with working(FakePump()) as worker, asyncio.TaskGroup() as tasks:
+            held = Held()
+            tasks.create_task(worker.ask(held))
+            await held.begun()
+            worker.submit(event)
+            assert not worker.is_full
+            worker.submit(event)
+            worker.submit(event)
+            assert worker.is_full
+            held.let_go()
+            await worker.ask(lambda _: None)
+            assert not worker.is_full
 
     run(main)
 

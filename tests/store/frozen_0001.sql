@@ -105,8 +105,10 @@ CREATE TABLE held (
     position INTEGER PRIMARY KEY,
     peer TEXT NOT NULL,
     sender BLOB NOT NULL,
+    digest BLOB NOT NULL,                 -- SHA-256 of the body: a directory may bring it again
     body BLOB NOT NULL,
-    at_ms INTEGER NOT NULL
+    at_ms INTEGER NOT NULL,
+    UNIQUE (peer, sender, digest)
 );
 
 CREATE TABLE prekey (

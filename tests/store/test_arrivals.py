@@ -44,9 +44,9 @@ def test_held_mail_is_taken_in_the_order_in_which_it_came(arrivals: Arrivals) ->
         arrivals.hold(BOB, BOBS, body, 1)
         arrivals.hold(BOB, CAROLS, b"not " + body, 1)
     arrivals.hold(CAROL, CAROLS, b"another name", 1)
-    assert arrivals.held_count() == 5
+    assert arrivals.held_counts(BOB, CAROLS) == (5, 2)
     assert arrivals.take_held(BOB, BOBS) == [b"one", b"two"]
-    assert arrivals.held_count() == 1
+    assert arrivals.held_counts(BOB, CAROLS) == (1, 0)
     assert arrivals.take_held(BOB, BOBS) == []
     assert arrivals.take_held(CAROL, CAROLS) == [b"another name"]
 
@@ -55,4 +55,13 @@ def test_held_mail_is_dropped_when_it_is_nobodys(arrivals: Arrivals) -> None:
     """A person may want none of it."""
     arrivals.hold(BOB, BOBS, b"one", 1)
     assert arrivals.take_held(BOB, None) == []
-    assert arrivals.held_count() == 0
+    assert arrivals.held_counts(BOB, BOBS) == (0, 0)
+
+
+def test_an_envelope_that_comes_again_is_held_once(arrivals: Arrivals) -> None:
+    """A directory may bring it as often as it likes."""
+    assert arrivals.hold(BOB, BOBS, b"one", 1)
+    assert not arrivals.hold(BOB, BOBS, b"one", 2)
+    assert arrivals.hold(BOB, CAROLS, b"one", 3)
+    assert arrivals.hold(CAROL, BOBS, b"one", 4)
+    assert arrivals.take_held(BOB, BOBS) == [b"one"]

@@ -76,6 +76,17 @@ def test_nobody_else_may_read_a_profile(path: Path) -> None:
     assert oct(mode(path)) == "0o700"
 
 
+def test_what_came_back_from_a_backup_is_private_again(tmp_path: Path) -> None:
+    """Whatever its modes were there, and those of SQLite's own files beside it."""
+    names = ["history.db", "history.db-wal", "history.db-shm"]
+    for name in names:
+        (tmp_path / name).touch()
+        (tmp_path / name).chmod(0o644)
+    with Profile(tmp_path) as profile:
+        assert profile.history_path == tmp_path / "history.db"
+        assert {oct(mode(tmp_path / name)) for name in names} == {"0o600"}
+
+
 def test_what_is_there_already_is_kept(path: Path) -> None:
     """Asking for a path makes the file when it is missing, and never empties it."""
     with Profile(path) as profile:

@@ -17,6 +17,7 @@ from netchat.errors import MalformedBody, MalformedRecord, NetChatError, RemoteE
 from netchat.limits import (
     LIVE_MAX,
     LIVE_MESSAGE_BYTES_MAX,
+    LIVE_PER_ADDRESS_MAX,
     LIVE_PING_S,
     REQUEST_DEADLINE_S,
     REQUEST_LINGER_S,
@@ -32,8 +33,9 @@ Proof = Callable[[bytes], Awaitable[tuple[PeerId, int]]]
 class _Waiting:
     """One key that waits; ``end`` is why it shall not any longer, "" when the directory stops."""
 
-    def __init__(self, connection: Connection, cursor: int) -> None:
+    def __init__(self, connection: Connection, host: str, cursor: int) -> None:
         connection.is_live = True
+        self.host = host
         self._connection = connection
         self.cursor = cursor
         self.end: str | None = None
@@ -93,7 +95,8 @@ class Live:
         try:
             async with asyncio.timeout(REQUEST_DEADLINE_S):
                 await socket.prepare(request)
-                key, waiting = await self._admitted(socket, connection)
+                host = request.remote or ""
+                key, waiting = await self._admitted(socket, connection, host)
         except RemoteError as error:
             await _refuse(socket, error.reason)
         except NetChatError:
@@ -111,21 +114,25 @@ class Live:
         return socket
 
     async def _admitted(
-        self, socket: web.WebSocketResponse, connection: Connection
+        self, socket: web.WebSocketResponse, connection: Connection, host: str
     ) -> tuple[PeerId, _Waiting]:
         message = await socket.receive()
         if message.type is not WSMsgType.TEXT:
             raise MalformedRecord("malformed")
         key, cursor = await self._proof(message.data.encode())
         older = self._waiting.get(key)
-        if older is None and len(self._waiting) >= LIVE_MAX:
+        if older is None and self._is_full(host):
             raise MalformedRecord("busy")
         if older is not None:
             older.ended("replaced")
-        waiting = self._waiting[key] = _Waiting(connection, cursor)
+        waiting = self._waiting[key] = _Waiting(connection, host, cursor)
         if self._is_stopping:
             waiting.ended("")
         return key, waiting
+
+    def _is_full(self, host: str) -> bool:
+        here = sum(waiting.host == host for waiting in self._waiting.values())
+        return len(self._waiting) >= LIVE_MAX or here >= LIVE_PER_ADDRESS_MAX
 
     async def _push_until_it_ends(self, socket: web.WebSocketResponse, waiting: _Waiting) -> None:
         async with asyncio.TaskGroup() as tasks:

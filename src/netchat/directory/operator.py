@@ -48,7 +48,8 @@ async def release_name(folder: Path, name: Name, now_ms: int) -> bool:
 
     Raises:
         NoDirectoryHere: there never was one.
-        StoreUnavailable: it runs and does not let us in, or its file cannot be used.
+        DirectoryInUse: it runs, and does not let us in.
+        StoreUnavailable: its file cannot be used.
         StoreNewer: a newer NetChat wrote its file.
     """
     door = _read_door(folder)

@@ -5,6 +5,8 @@ returns after that commit. With ``:memory:`` nothing outlives the process: a mee
 """
 
 import asyncio
+import contextlib
+import os
 import queue
 import sqlite3
 import threading
@@ -26,6 +28,7 @@ from netchat.wire.directory_v2 import LogEntry
 T = TypeVar("T")
 Work = Callable[[sqlite3.Connection], T]
 
+MEMORY: Final = ":memory:"
 APPLICATION_ID: Final = 0x4E434431  # "NCD1" in the header of every directory file
 
 
@@ -48,12 +51,15 @@ class EmbeddedStore:
         self._leases: dict[str, Lease] = {}
         self._order: list[str] | None = None
         try:
+            _make_private(path)
             self._connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             try:
                 self._open(str(path))
             except BaseException:
                 self._connection.close()
                 raise
+        except OSError as error:
+            raise StoreUnavailable(f"{path}: {error.strerror}") from error
         except sqlite3.Error as error:
             if getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_BUSY:
                 raise DirectoryInUse(str(path)) from error
@@ -232,6 +238,18 @@ class EmbeddedStore:
             refusal = StoreUnavailable(str(error))
             done = [(job.answer, None, refusal) for job in jobs]
         self._loop.call_soon_threadsafe(_settle, done)
+
+
+def _make_private(path: Path | str) -> None:
+    """Let only the owner read the file and its logs: who has names, and what sealed mail waits."""
+    if path == MEMORY:
+        return
+    file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    os.fchmod(file, 0o600)
+    os.close(file)
+    for log in (f"{path}-wal", f"{path}-shm"):  # else SQLite makes them as the file itself is
+        with contextlib.suppress(FileNotFoundError):
+            os.chmod(log, 0o600)
 
 
 def _settle(done: Sequence[tuple["asyncio.Future[Any]", Any, Exception | None]]) -> None:

@@ -98,7 +98,11 @@ class Post:
             client = self._client()
             if client is not None:
                 with contextlib.suppress(DirectoryError, StoreUnavailable):
-                    await self._listen(client)
+                    try:
+                        await self._listen(client)
+                    except DirectoryRefused:
+                        # All places to wait may be taken, by whoever wants that: so ask.
+                        await self._fetch(client, 0)
             with contextlib.suppress(TimeoutError):
                 # Woken, or a little later by ourselves: the stream may have ended without a word.
                 pause_s = HEARTBEAT_REMOTE_S * (0.1 + 0.4 * self._jitter())

@@ -58,6 +58,7 @@ from netchat.limits import (
     ENVELOPE_ITEMS_MAX,
     FRAME_ITEMS_MAX,
     HELD_MAX,
+    HELD_PER_SENDER_MAX,
     ORPHANS_MS,
     PREKEY_GRACE_MS,
     RECEIPTS_NOTED_MAX,
@@ -448,11 +449,14 @@ class Pump:
         if entrance is Entrance.CLOSED:
             return [*told, MailSettled(event.mail)]
         if entrance is Entrance.HELD:
-            if self._arrivals.held_count() >= HELD_MAX:
+            told.append(MailSettled(event.mail))
+            in_all, of_sender = self._arrivals.held_counts(event.name, event.sender)
+            if in_all >= HELD_MAX or of_sender >= HELD_PER_SENDER_MAX:
                 # Its sender keeps a copy; what lies behind it in the mailbox must not wait for it.
-                return [*told, MailSettled(event.mail)]
-            self._arrivals.hold(event.name, event.sender, event.body, now_ms)
-            return [*told, MailSettled(event.mail), MailHeld(event.name, len(event.items))]
+                return told
+            if self._arrivals.hold(event.name, event.sender, event.body, now_ms):
+                told.append(MailHeld(event.name, len(event.items)))
+            return told
         told += self._stepped(now_ms, self._judge.confirm(event.name, event.confirms))
         return told + self._stepped(now_ms, self._judge.mail(event))
 

@@ -11,9 +11,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from netchat.delivery.inputs import Input
+from netchat.delivery.inputs import (
+    ConfirmArrived,
+    Input,
+    ItemsArrived,
+    MailArrived,
+    ReceiptArrived,
+    TextArrived,
+)
 from netchat.errors import StoreUnavailable
-from netchat.limits import BATCH_INPUTS_MAX, RECEIPTS_NOTED_S, WORKER_QUEUE_MAX
+from netchat.limits import BATCH_INPUTS_MAX, RECEIPTS_NOTED_S, WORKER_BYTES_MAX, WORKER_QUEUE_MAX
 from netchat.node.pump import Batch, Pump
 
 T = TypeVar("T")
@@ -37,6 +44,9 @@ class Worker:
         self._loop = asyncio.get_running_loop()
         self._waiting: queue.SimpleQueue[Input | _Question | None] = queue.SimpleQueue()
         self._is_closed = False
+        self._submitted_bytes = 0
+        """Only ever grows, and only the loop writes it; so is ``_stepped_bytes`` the thread's."""
+        self._stepped_bytes = 0
         self._thread = threading.Thread(target=self._main, name="netchat-pump", daemon=True)
         self.failure: asyncio.Future[None] = self._loop.create_future()
         """Fails when the thread died of a bug: nothing is decided then, so the node must end."""
@@ -50,10 +60,12 @@ class Worker:
     @property
     def is_full(self) -> bool:
         """Tell whether strangers have to be turned away until the disk has caught up."""
-        return self._waiting.qsize() >= WORKER_QUEUE_MAX
+        waiting_bytes = self._submitted_bytes - self._stepped_bytes
+        return self._waiting.qsize() >= WORKER_QUEUE_MAX or waiting_bytes >= WORKER_BYTES_MAX
 
     def submit(self, event: Input) -> None:
         """Queue an input; never waits. What follows from it comes through ``on_batch``."""
+        self._submitted_bytes += _size_of(event)
         self._waiting.put(event)
 
     async def ask(self, question: Callable[[Pump], T]) -> T:
@@ -117,6 +129,7 @@ class Worker:
 
     def _step(self, events: Sequence[Input]) -> None:
         batch = self._pump.step_batch(self._now_ms(), events, self._tell)
+        self._stepped_bytes += sum(map(_size_of, events))
         if batch.effects or batch.refused or batch.links_lost:
             self._tell(batch)
 
@@ -130,6 +143,23 @@ class Worker:
             self._loop.call_soon_threadsafe(_set_exception, question.answer, error)
         else:
             self._loop.call_soon_threadsafe(_set_result, question.answer, value)
+
+
+def _size_of(event: Input) -> int:
+    """Return about how much memory an input from the network holds; of others next to nothing."""
+    match event:
+        case ItemsArrived(items=items):
+            return 64 + sum(128 if one.text is None else 128 + len(one.text.raw) for one in items)
+        case MailArrived(body=body):
+            return 4 * len(body)
+        case ConfirmArrived(results=results):
+            return 64 + 128 * len(results)
+        case ReceiptArrived(ranges=confirmed, results=results):
+            return 64 + 128 * (len(confirmed) + len(results))
+        case TextArrived(text=text):
+            return 64 + len(text.raw)
+        case _:
+            return 64
 
 
 def _set_result(answer: "asyncio.Future[Any]", value: object) -> None:

@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Sequence
+from hashlib import sha256
 
 from netchat.model import Name, PeerId, Ranges
 
@@ -28,14 +29,20 @@ class Arrivals:
 
     # --- mail under a name that another key holds ------------------------------------------------
 
-    def hold(self, peer: Name, sender: PeerId, body: bytes, at_ms: int) -> None:
-        self._connection.execute(
-            "INSERT INTO held (peer, sender, body, at_ms) VALUES (?, ?, ?, ?)",
-            (peer.key, sender.value, body, at_ms),
+    def hold(self, peer: Name, sender: PeerId, body: bytes, at_ms: int) -> bool:
+        """Keep what was in an envelope; tell whether it was not here yet."""
+        held = self._connection.execute(
+            "INSERT OR IGNORE INTO held (peer, sender, digest, body, at_ms) VALUES (?, ?, ?, ?, ?)",
+            (peer.key, sender.value, sha256(body).digest(), body, at_ms),
         )
+        return held.rowcount > 0
 
-    def held_count(self) -> int:
-        return int(self._connection.execute("SELECT count(*) FROM held").fetchone()[0])
+    def held_counts(self, peer: Name, sender: PeerId) -> tuple[int, int]:
+        """Return how much is held in all, and how much of it ``sender`` sent under this name."""
+        row = self._connection.execute(
+            "SELECT count(*), total(peer = ? AND sender = ?) FROM held", (peer.key, sender.value)
+        ).fetchone()
+        return int(row[0]), int(row[1])
 
     def take_held(self, peer: Name, sender: PeerId | None) -> Sequence[bytes]:
         """Remove all that waits under a name; return what ``sender`` sent, in its order."""

@@ -1,6 +1,7 @@
 """A profile on disk: its directory (0700), the lock that makes one process its owner, and the file
 that holds who it is."""
 
+import contextlib
 import errno
 import fcntl
 import os
@@ -137,9 +138,14 @@ class Profile:
 
 
 def _private_file(path: Path) -> Path:
-    """Make sure that ``path`` exists and that only its owner can read it."""
+    """Make sure that ``path`` exists, and that only its owner can read it and its logs."""
     try:
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        os.fchmod(file, 0o600)  # it may have come back from a backup with another mode
+        os.close(file)
+        for log in (f"{path}-wal", f"{path}-shm"):  # else SQLite makes them as the file itself is
+            with contextlib.suppress(FileNotFoundError):
+                os.chmod(log, 0o600)
     except OSError as error:
         raise StoreUnavailable(f"{path}: {error.strerror}") from error
     return path
