@@ -28,6 +28,7 @@ from netchat.model import (
     Name,
     PeerId,
     Span,
+    origin_of,
     parse_contact,
 )
 
@@ -498,3 +499,18 @@ def test_showing_takes_time_in_proportion(unit: str) -> None:
 def test_naming_a_file_takes_time_in_proportion(kind: str) -> None:
     """Nobody can make a node busy with the name of a file: composing marks is quadratic."""
     assert_linear(FileName, WORST[kind])
+
+
+@pytest.mark.parametrize(
+    ("host", "origin"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
+        ("2001:db8:1:2::9", "2001:db8:1:2::"),
+        ("fe80::1%eth0", "fe80::"),
+        ("::1", "::"),
+    ],
+)
+def test_what_counts_as_one_place(host: str, origin: str) -> None:
+    """A machine with IPv6 has 2 to the 64 addresses of its own; they are one."""
+    assert origin_of(host) == origin_of(origin) == origin

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import total_ordering
-from ipaddress import AddressValueError, IPv4Address, ip_address
+from ipaddress import AddressValueError, IPv4Address, ip_address, ip_network
 from typing import Final
 
 import msgspec
@@ -171,6 +171,12 @@ class Address:
         if host.is_unspecified or host.is_multicast or host == IPv4Address("255.255.255.255"):
             raise InvalidAddress(text, "not-reachable")
         return address
+
+
+def origin_of(host: str) -> str:
+    """Return what counts as one place: an IPv4 address, or the /64 that one IPv6 machine has."""
+    address = ip_address(host.partition("%")[0])
+    return host if address.version == 4 else str(ip_network((address, 64), strict=False)[0])
 
 
 @dataclass(frozen=True, slots=True, order=True)

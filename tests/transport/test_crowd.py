@@ -1,13 +1,11 @@
 """Who may begin a handshake, and who makes room, without a socket or a clock."""
 
-import pytest
-
 from netchat.limits import (
     HANDSHAKES_PER_ADDRESS_S_MAX,
     LINKS_HALF_OPEN_MAX,
     LINKS_HALF_OPEN_PER_ADDRESS_MAX,
 )
-from netchat.transport.crowd import Crowd, origin_of
+from netchat.transport.crowd import Crowd
 
 RATE = round(HANDSHAKES_PER_ADDRESS_S_MAX)
 
@@ -90,18 +88,3 @@ def test_who_has_left_counts_no_more() -> None:
     assert len(crowd) == 0
     assert list(crowd) == []
     assert crowd._here == {}
-
-
-@pytest.mark.parametrize(
-    ("host", "origin"),
-    [
-        ("192.0.2.1", "192.0.2.1"),
-        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::"),
-        ("2001:db8:1:2::9", "2001:db8:1:2::"),
-        ("fe80::1%eth0", "fe80::"),
-        ("::1", "::"),
-    ],
-)
-def test_what_counts_as_one_place(host: str, origin: str) -> None:
-    """A machine with IPv6 has 2 to the 64 addresses of its own; they are one."""
-    assert origin_of(host) == origin_of(origin) == origin

@@ -22,7 +22,7 @@ from netchat.limits import (
     REQUEST_DEADLINE_S,
     REQUEST_LINGER_S,
 )
-from netchat.model import PeerId
+from netchat.model import PeerId, origin_of
 from netchat.wire.directory import PRODUCT
 from netchat.wire.directory_v2 import format_mail
 
@@ -95,7 +95,7 @@ class Live:
         try:
             async with asyncio.timeout(REQUEST_DEADLINE_S):
                 await socket.prepare(request)
-                host = request.remote or ""
+                host = origin_of(request.remote or "::")
                 key, waiting = await self._admitted(socket, connection, host)
         except RemoteError as error:
             await _refuse(socket, error.reason)

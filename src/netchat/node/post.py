@@ -100,8 +100,8 @@ class Post:
                 with contextlib.suppress(DirectoryError, StoreUnavailable):
                     try:
                         await self._listen(client)
-                    except DirectoryRefused:
-                        # All places to wait may be taken, by whoever wants that: so ask.
+                    except DirectoryError:
+                        # Whoever wants that may take all places to wait, or cut us off: so ask.
                         await self._fetch(client, 0)
             with contextlib.suppress(TimeoutError):
                 # Woken, or a little later by ourselves: the stream may have ended without a word.

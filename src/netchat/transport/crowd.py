@@ -4,7 +4,6 @@ It knows no sockets and no clock; the listener asks it before it spends a handsh
 """
 
 from collections.abc import Iterator
-from ipaddress import ip_address, ip_network
 from typing import Final, Generic, TypeVar
 
 from netchat.limits import (
@@ -12,6 +11,7 @@ from netchat.limits import (
     LINKS_HALF_OPEN_MAX,
     LINKS_HALF_OPEN_PER_ADDRESS_MAX,
 )
+from netchat.model import origin_of
 
 One = TypeVar("One")
 
@@ -76,9 +76,3 @@ class Crowd(Generic[One]):
         ones.pop(one, None)
         if not ones:
             self._here.pop(origin, None)
-
-
-def origin_of(host: str) -> str:
-    """Return what counts as one place: an IPv4 address, or the /64 that one IPv6 machine has."""
-    address = ip_address(host.partition("%")[0])
-    return host if address.version == 4 else str(ip_network((address, 64), strict=False)[0])
