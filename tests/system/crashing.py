@@ -90,8 +90,12 @@ KINDS = {
 
 
 def in_the_pump(passed: Pass) -> None:
-    """Of its transactions only those of steps count, by what is among the inputs of the step."""
-    make, step, transact = Pump.__init__, Pump.step_batch, Pump._in_transaction
+    """Of its transactions only those of steps count, by what is among the inputs of the step.
+
+    Notes of receipts count for the commit that they share, or for the one that settles them.
+    """
+    make, step, settle = Pump.__init__, Pump.step_batch, Pump.settle
+    transact = Pump._within_transaction
     about: dict[Pump, list[str]] = {}
 
     def made(self: Pump, *arguments: Any, **named: Any) -> None:
@@ -106,18 +110,30 @@ def in_the_pump(passed: Pass) -> None:
         self._commit = committed
 
     def stepped(self: Pump, now_ms: int, events: Sequence[Input], *more: Any) -> Batch:
-        about[self] = [
+        kinds = [
             kind
             for kind, inputs in KINDS.items()
             if any(isinstance(event, inputs) for event in events)
         ]
+        noted = ["receipts"] if self.is_unsettled and "receipts" not in kinds else []
+        about[self] = kinds + noted
         try:
             return step(self, now_ms, events, *more)
         finally:
             del about[self]
 
+    def settled(self: Pump, now_ms: int) -> Batch:
+        if self in about:
+            return settle(self, now_ms)  # within a step
+        about[self] = ["receipts"]
+        try:
+            return settle(self, now_ms)
+        finally:
+            del about[self]
+
     def transacted(self: Pump, *arguments: Any) -> Any:
-        pass_of(self, "pump-before-begin")
+        if not self._connection.in_transaction:
+            pass_of(self, "pump-before-begin")
         return transact(self, *arguments)
 
     def pass_of(pump: Pump, label: str) -> None:
@@ -126,7 +142,8 @@ def in_the_pump(passed: Pass) -> None:
 
     Pump.__init__ = made  # type: ignore[method-assign]
     Pump.step_batch = stepped  # type: ignore[method-assign]
-    Pump._in_transaction = transacted  # type: ignore[method-assign]
+    Pump.settle = settled  # type: ignore[method-assign]
+    Pump._within_transaction = transacted  # type: ignore[method-assign]
 
 
 def in_the_directory(passed: Pass) -> None:
