@@ -276,6 +276,32 @@ def test_close_commits_what_was_submitted_before() -> None:
     assert [event for batch in pump.batches for event in batch] == events
 
 
+def test_close_does_not_wait_for_what_comes_again() -> None:
+    """A flood of items or mail was confirmed to nobody. What a person asked for is committed, and a
+    classic text, too: nobody brings it a second time."""
+    pump = FakePump()
+    items = ItemsArrived(1, 1, (Item(1, ItemKind.TEXT, an_id(1), 1, DisplayText("hi")),))
+    letter = MailArrived(1, OWN.peer_id, BOB, b"", 1, (), (), None, b"")
+    kept: list[Input] = [send(1), classic_text(2), ReceiptArrived(1, ((1, 1),)), timer(3)]
+
+    async def main() -> None:
+        async with working(pump) as worker, asyncio.TaskGroup() as tasks:
+            worker.submit(items)
+            held = Held()
+            tasks.create_task(worker.ask(held))
+            await held.begun()
+            for event in kept:
+                for one in (items, event, letter):
+                    worker.submit(one)
+            closing_up = tasks.create_task(worker.close())
+            await asyncio.sleep(0)  # it has begun
+            held.let_go()
+            await closing_up
+
+    run(main)
+    assert pump.batches == [[items], kept]
+
+
 def test_nobody_is_answered_after_the_end() -> None:
     """A question that no thread takes is refused; it does not wait for ever."""
 

@@ -25,6 +25,10 @@ from netchat.node.pump import Batch, Pump
 
 T = TypeVar("T")
 
+_COMES_AGAIN = (ItemsArrived, MailArrived)
+"""Nobody was told that these are here, so their authors send them again. A classic text is not one
+of them: its sender takes silence for success."""
+
 
 @dataclass(frozen=True, slots=True)
 class _Question:
@@ -80,7 +84,10 @@ class Worker:
         return await answer
 
     async def close(self) -> None:
-        """Commit what was submitted before, and end the thread; nothing if it never began."""
+        """Commit what was submitted before, and end the thread; nothing if it never began.
+
+        What comes again is left to that: whoever leaves does not wait for a flood of it.
+        """
         self._is_closed = True
         if self._thread.ident is not None:
             self._waiting.put(None)
@@ -100,7 +107,8 @@ class Worker:
             events: list[Input] = []
             entry = self._next()
             while not isinstance(entry, _Question) and entry is not None:
-                events.append(entry)
+                if not (self._is_closed and isinstance(entry, _COMES_AGAIN)):
+                    events.append(entry)
                 if len(events) >= BATCH_INPUTS_MAX or self._waiting.empty():
                     break
                 entry = self._waiting.get()
