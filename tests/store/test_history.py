@@ -19,6 +19,7 @@ from netchat.model import (
     PeerId,
 )
 from netchat.store.history import History
+from netchat.store.outbox import OutboxTable
 from netchat.store.peers import Peers
 
 NOBODY_DELETED: frozenset[MessageId] = frozenset()
@@ -156,8 +157,7 @@ def test_when_a_message_came_to_its_states_is_kept(history: History) -> None:
 
 
 def test_reading_is_looked_at_once_however_often_it_is_said(history: History) -> None:
-    """By whatever clock: a peer that says so again and again costs next to nothing. A message that
-    is delivered behind it waits for the next word."""
+    """By whatever clock: a peer that says so again and again costs next to nothing."""
     history.add_own(BOB, [own(1), own(2), own(3)], 1)
     history.set_states([an_id(1), an_id(3)], MessageState.DELIVERED, None, 3)
     assert history.mark_read(CAROL, 9, 4) == []
@@ -168,6 +168,25 @@ def test_reading_is_looked_at_once_however_often_it_is_said(history: History) ->
     history.add_own(BOB, [own(number) for number in range(10, 500)], 8)
     assert history.mark_read(BOB, 2**63 - 1, 9) == []
     assert steps(history, lambda: history.mark_read(BOB, 2**63 - 1, 9) == []) < 2 * before
+
+
+def test_what_is_delivered_behind_a_word_of_reading_waits_for_the_next(
+    connection: sqlite3.Connection, history: History
+) -> None:
+    """It may overtake the confirmation of a message that came by mail."""
+    Peers(connection).add(BOB)
+    outbox = OutboxTable(connection)
+    mine = [own(number) for number in range(1, 5)]
+    history.add_own(BOB, mine, 1)
+    outbox.add_own(BOB, mine, 99)
+    outbox.void(BOB, 2)
+    history.set_delivered(BOB, 4, 4, 2)
+    assert history.mark_read(BOB, 4, 3) == [an_id(4)]
+    history.set_delivered(BOB, 2, 3, 4)
+    assert history.mark_read(BOB, 4, 5) == [an_id(3)]
+    history.set_delivered(BOB, 1, 1, 6)
+    assert history.mark_read(BOB, 4, 7) == [an_id(1)]
+    assert history.mark_read(BOB, 4, 8) == []
 
 
 def test_a_classic_delete_does_not_walk_over_what_was_deleted(history: History) -> None:

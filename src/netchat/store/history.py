@@ -128,11 +128,19 @@ class History:
             " WHERE outbox.peer = ? AND outbox.seq BETWEEN ? AND ? AND kind = 'text')",
             (MessageState.DELIVERED.value, at_ms, peer.key, first, last),
         )
+        # A peer may have said before that it read further: its next word includes these.
+        self._connection.execute(
+            "UPDATE peer SET read_hlc = oldest.hlc - 1 FROM (SELECT hlc FROM outbox"
+            " WHERE outbox.peer = ? AND outbox.seq BETWEEN ? AND ? AND kind = 'text'"
+            " ORDER BY outbox.seq LIMIT 1) AS oldest WHERE name_key = ? AND read_hlc >= oldest.hlc",
+            (peer.key, first, last, peer.key),
+        )
 
     def mark_read(self, peer: Name, hlc: int, at_ms: int) -> Sequence[MessageId]:
         """Move what ``peer`` has, up to ``hlc``, to READ; return which messages that were.
 
-        Nothing is looked at twice, however often a peer says that it has read.
+        Nothing is looked at twice, however often a peer says that it has read, unless something
+        was delivered behind that.
         """
         before, newest = self._connection.execute(
             "SELECT read_hlc, (SELECT max(hlc) FROM message WHERE message.peer = name_key)"
