@@ -2,6 +2,7 @@
 and the mailbox, and says what has to follow from what they report."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from tests.delivery.made import BOB, BOBS_KEY, CAROL, HERE, NOW, ONE, THERE, TWO
@@ -423,6 +424,18 @@ def test_a_lane_for_which_nothing_waits_ends() -> None:
     dialled = dialling()
     dialled.carried(Carried(BOB, (), 0, is_empty=True), by_mail=True)
     assert dialled.admitted(Admitted(LINK, BOB, 3, has_work=False)) == []
+
+
+def test_a_lane_without_a_mailbox_ends_when_its_peer_is_looked_up() -> None:
+    """What waited has expired, or came by mail. Not while an envelope is on its way."""
+    nothing = replace(found(can_mail=False), has_work=False)
+    lanes = waiting()
+    assert lanes.timer_fired(TimerFired(BOB, 0)) == LOOKED_UP
+    assert lanes.routed(NOW, nothing) == []
+    assert lanes.timer_fired(TimerFired(BOB, 0)) == []
+    busy = depositing()
+    assert busy.timer_fired(TimerFired(BOB, 0)) == LOOKED_UP
+    assert busy.routed(NOW, nothing) == [OPEN]
 
 
 # --- what is owed --------------------------------------------------------------------------------

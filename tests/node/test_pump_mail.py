@@ -340,6 +340,24 @@ def test_a_debt_goes_by_mail_and_stays_until_the_mailbox_has_it(rig: Rig) -> Non
     assert rig.rows("SELECT * FROM owed") == []
 
 
+def test_who_has_nothing_more_to_say_does_not_even_look(rig: Rig) -> None:
+    """A stranger's mail must not have its address dialled for ever."""
+    pinned(rig)
+    rig.effects(mail(5, text(1)), located(AWAY), LinkFailed(BOB, "refused", 0.0))
+    rig.effects(Deposited(BOB, (), (an_id(1),), UNTIL))
+    assert rig.effects(TimerFired(BOB, 0.0)) == []
+
+
+def test_who_has_no_mailbox_and_nothing_waits_for_is_dialled_no_more(rig: Rig) -> None:
+    """Its confirmation came by our own mailbox."""
+    nowhere = Found(record_of(), None, present=False)
+    rig.effects(send(1, found=nowhere), located(nowhere), LinkFailed(BOB, "refused", 0.0))
+    rig.effects(mail(5, confirms=((an_id(1), ""),)))
+    assert rig.effects(TimerFired(BOB, 0.0)) == [Locate(BOB)]
+    assert rig.effects(located(nowhere)) == []
+    assert rig.effects(TimerFired(BOB, 0.0)) == []
+
+
 def test_debts_are_taken_up_by_another_process(rig: Rig) -> None:
     """What the author does not know yet, it has to hear some day."""
     pinned(rig)

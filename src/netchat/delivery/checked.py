@@ -147,7 +147,7 @@ class Routed:
 
     ``key`` and ``addresses`` are for a keyed peer; ``can_mail`` when it has a mailbox and a prekey
     that is in date; ``present`` is False when the directory says that it is away. ``answered``
-    tells whether a directory did.
+    tells whether a directory did, ``has_work`` whether items or debts still wait for the peer.
     """
 
     peer: Name
@@ -159,6 +159,7 @@ class Routed:
     can_mail: bool = False
     present: bool = True
     answered: bool = True
+    has_work: bool = True
 
 
 @dataclass(frozen=True, slots=True)

@@ -203,6 +203,9 @@ class Lanes:
         lane = self._lanes.get(event.peer)
         if lane is None or lane.phase is not Phase.LOCATING:
             return []
+        if not event.has_work and lane.mail is not Mail.BUSY:
+            del self._lanes[event.peer]  # it expired, or was confirmed by mail
+            return []
         if event.route not in (Route.KEYED, Route.STOPPED):  # a person forgot who that is
             del self._lanes[event.peer]
             return [AskHead(event.peer)]

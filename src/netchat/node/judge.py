@@ -128,6 +128,7 @@ class Judge:
             can_mail=can_mail,
             present=found is None or found.present,
             answered=isinstance(event, Located),
+            has_work=self._has_work(event.peer),
         )
 
     def connected(self, event: Connected) -> Connected | Barred:
@@ -156,8 +157,10 @@ class Judge:
     def admitted(self, event: LinkOpened) -> Admitted:
         peer = event.record.record.name
         self.links[event.link] = (peer, event.record.record.key, event.stream)
-        has_work = self._outbox.base(peer) is not None or bool(self._outbox.owed(peer, 1))
-        return Admitted(event.link, peer, self._peers.numbers(peer)[0], has_work)
+        return Admitted(event.link, peer, self._peers.numbers(peer)[0], self._has_work(peer))
+
+    def _has_work(self, peer: Name) -> bool:
+        return self._outbox.base(peer) is not None or bool(self._outbox.owed(peer, 1))
 
     def items(self, event: ItemsArrived) -> ItemsChecked | None:
         admitted = self.links.get(event.link)
