@@ -216,6 +216,8 @@ WORKER_BYTES_MAX: Final = 8 * 1_024 * 1_024
 strangers wait, and TCP tells them so."""
 PAGE_MESSAGES_MAX: Final = 500
 """Messages read from history at once, so that a READ of ten years stays small in memory."""
+MISSING_SHOWN_MAX: Final = 10_000
+"""Up to here a person is told how many messages never came; more is a claim of their author's."""
 EVENTS_WAITING_MAX: Final = 10_000
 """Events that a face has not taken yet; above it the face is told that it missed some."""
 STORE_RETRY_S: Final = 1.0

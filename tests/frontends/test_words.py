@@ -352,6 +352,22 @@ def test_no_sentence_passes_poison_on(raw: str) -> None:
     assert_harmless(words_trust.ask_for_new_passphrase(raw))
 
 
+@pytest.mark.parametrize(
+    ("count", "words_of_it"),
+    [
+        (1, "a message of bob"),
+        (10_000, "10000 messages of bob"),
+        (10_001, "many messages of bob"),
+        (2**53, "many messages of bob"),
+    ],
+)
+def test_how_many_messages_never_came_is_said_up_to_a_bound(count: int, words_of_it: str) -> None:
+    """Their author says so, and may say anything."""
+    assert f"netchat: {words_of_it} never came" in str(
+        words.event_note(api.MessagesMissing(BOB, count))
+    )
+
+
 @pytest.mark.parametrize("raw", HOSTILE)
 def test_no_note_passes_poison_on(raw: str) -> None:
     events: list[api.Event] = [

@@ -28,7 +28,7 @@ from netchat.api import (
     SendOutcome,
 )
 from netchat.frontends import words_trust
-from netchat.limits import CLASSIC_SEND_BYTES_MAX, SEND_WAIT_S
+from netchat.limits import CLASSIC_SEND_BYTES_MAX, MISSING_SHOWN_MAX, SEND_WAIT_S
 from netchat.model import Contact, DeleteOutcome, DisplayText, Message, MessageState, Name
 
 PROMPT: Final = "Waiting for a command (to exit write EXIT): "
@@ -249,7 +249,8 @@ def _queued_ended(event: QueuedMessagesEnded) -> str:
 
 
 def _messages_missing(peer: Name, count: int) -> str:
-    came = "a message" if count == 1 else f"{count} messages"
+    several = f"{count} messages" if count <= MISSING_SHOWN_MAX else "many messages"
+    came = "a message" if count == 1 else several
     return (
         f"netchat: {came} of {peer} never came here and will not: the time for it ran out there, or"
         f" one of you went back to an older state of its disk; ask {peer} to send them again."
