@@ -261,6 +261,16 @@ def test_what_waits_behind_plain_text_stops_with_a_key_that_nobody_accepted() ->
     assert engine.answer(NOW, loaded(Route.STOPPED, behind)) == LOOKED_UP
 
 
+def test_who_is_forgotten_is_reached_by_nothing() -> None:
+    """Neither in plain text nor by what waits for a key."""
+    engine = sent(Route.CLASSIC)
+    assert engine.forgotten(BOB) == [Abandon(ONE)]
+    assert engine.step(NOW, TimerFired(BOB, 0)) == []
+    keyed = sent(Route.KEYED)
+    keyed.step(NOW, replace(KEYED, addresses=()))
+    assert keyed.forgotten(BOB) == LOOKED_UP
+
+
 def test_what_lies_sealed_to_an_old_key_goes_to_the_new_one() -> None:
     """Guards ``moved``."""
     engine = sent(Route.KEYED)

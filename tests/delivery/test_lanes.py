@@ -335,21 +335,16 @@ def test_a_receipt_makes_the_next_retry_soon_again() -> None:
 # --- the window ----------------------------------------------------------------------------------
 
 
-def test_an_envelope_that_a_new_key_overtook_counts_for_nothing() -> None:
-    """It lies where nobody may ever look; all of it goes to the new key."""
+def test_a_peer_that_moved_is_looked_up_soon() -> None:
+    """Though all of it lay in the mailbox of the old key, whose owner would have been woken."""
     lanes = depositing()
-    assert lanes.moved(BOB)[0] == ForgetDeposits(BOB)
-    assert lanes.deposited(NOW, Deposited(BOB, ((1, 3),), (ONE,), UNTIL)) == LOOKED_UP
-    linking = depositing()
-    linking.moved(BOB)
-    linking.admitted(Admitted(LINK, BOB, 3, has_work=True))
-    assert linking.deposited(NOW, Deposited(BOB, ((1, 3),), (), UNTIL)) == []
-    refused = depositing()
-    refused.moved(BOB)
-    refused.deposit_failed(NOW, DepositFailed(BOB, "mailbox-full", 0))
-    refused.carried(Carried(BOB, ((1, 3),), 64), by_mail=True)
-    done = refused.deposited(NOW, Deposited(BOB, ((1, 3),), (), UNTIL))
-    assert done[0] == StoreDeposit(BOB, ((1, 3),), UNTIL)
+    lanes.deposited(NOW, Deposited(BOB, ((1, 3),), (), UNTIL))
+    assert lanes.moved(BOB) == [ForgetDeposits(BOB), *LOOKED_UP]
+    for _ in range(9):
+        lanes.routed(NOW, found(can_mail=False))
+        again = lanes.link_failed(NOW, LinkFailed(BOB, "refused", 1.0))[0]
+        lanes.timer_fired(TimerFired(BOB, 0))
+    assert again == SetTimer(BOB, NOW + RETRY_MS_MAX)
 
 
 def test_a_peer_of_whom_nothing_waits_may_move() -> None:
@@ -423,7 +418,10 @@ def test_a_lane_for_which_nothing_waits_ends() -> None:
     assert lanes.timer_fired(TimerFired(BOB, 0)) == []
     dialled = dialling()
     dialled.carried(Carried(BOB, (), 0, is_empty=True), by_mail=True)
-    assert dialled.admitted(Admitted(LINK, BOB, 3, has_work=False)) == []
+    assert dialled.link_failed(NOW, LinkFailed(BOB, "refused", 0)) != []  # it was there
+    talking = linked()
+    talking.carried(Carried(BOB, (), 0, is_empty=True), by_mail=True)
+    assert talking.has_link(BOB)
 
 
 def test_a_lane_without_a_mailbox_ends_when_its_peer_is_looked_up() -> None:

@@ -420,6 +420,22 @@ def test_the_next_item_does_not_follow_where_plain_text_may_not_go_any_more(rout
     assert outbox.head_loaded(NOW, replace(loaded(entry(TWO)), route=route)) == [Locate(BOB)]
 
 
+def test_a_peer_that_is_forgotten_is_dialled_no_more() -> None:
+    """Its items are gone; only what is being handed over comes to its end."""
+    for make, effects in (
+        (Outbox, []),
+        (locating, []),
+        (waiting, []),
+        (dialling, [Abandon(ONE)]),
+    ):
+        outbox = make()
+        assert outbox.forgotten(BOB) == effects
+        assert not outbox.has(BOB)
+    outbox = handing(ONE)
+    assert outbox.forgotten(BOB) == []
+    assert outbox.handed(Handed(ONE, BOB)) == ended(ONE, MessageState.SENT)
+
+
 def test_a_second_connection_is_closed_unused() -> None:
     """While one hand-over is under way, a second one of the same item would double the message."""
     assert handing(ONE).connected(Connected(ONE, BOB)) == [Abandon(ONE)]

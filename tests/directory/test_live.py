@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from types import SimpleNamespace
 from typing import Any
 
 import aiohttp
@@ -170,6 +171,19 @@ def test_only_so_many_wait_from_one_address(monkeypatch: pytest.MonkeyPatch) -> 
             assert await other.hears() == {"mail": 0}
 
     with_site(deed)
+
+
+def test_the_places_of_one_address_are_not_those_of_another(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Who filled its own leaves the others free."""
+    monkeypatch.setattr(live_module, "LIVE_PER_ADDRESS_MAX", 2)
+    live = live_module.Live(None)  # type: ignore[arg-type]  # nobody proves anything here
+    for identity in (BOB, CAROL):
+        seat: Any = SimpleNamespace()
+        live._waiting[identity.peer_id] = live_module._Waiting(seat, "192.0.2.1", 0)
+    assert live._is_full("192.0.2.1")
+    assert not live._is_full("192.0.2.2")
 
 
 def test_a_flood_of_connections_does_not_end_a_wait(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -138,8 +138,8 @@ DECISIONS = {
     ),
     "refuse": (
         ">>New key of bob refused!",
-        "netchat: the key you know stays, you are not asked about the other one again, and what it"
-        " sent is dropped.",
+        "netchat: the key you know stays, and what came from the other one is dropped; you are not"
+        " asked about that one again unless yet another key comes.",
     ),
     "classic": (
         ">>Plain text to bob allowed!",

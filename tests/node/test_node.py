@@ -28,6 +28,7 @@ from netchat.limits import CLOSE_WAIT_S, TEXT_BYTES_MAX
 from netchat.model import DeleteOutcome, DisplayText, Name, TrustState
 from netchat.node import node as node_module
 from netchat.node.node import ChatNode
+from netchat.node.pump import Batch, Refused
 from netchat.wire.classic import encode_text
 
 ARRIVED = TextArrived(an_id(0), BOB, DisplayText("precious"), "loopback")
@@ -146,6 +147,24 @@ def test_what_the_disk_does_not_take_is_told_to_who_asked(tmp_path: Path) -> Non
         (sent,) = await node.send([ME], "after")
         assert sent.outcome is SendOutcome.DELIVERED
         assert len(await node.queue(ME, ["one", "two"])) == 2
+
+    alone(tmp_path, main)
+
+
+def test_a_disk_that_cannot_be_read_is_asked_by_one_nudge_at_a_time(tmp_path: Path) -> None:
+    """However many batches find it so: else they would become more each time, without end."""
+
+    async def main(_: Directory, alice: Running) -> None:
+        node = alice.node
+        node._on_batch(Batch((), is_unread=True))
+        nudge = node._nudge
+        assert nudge is not None
+        again = Refused(TimerFired(ME, 0), StoreUnavailable("no"))
+        node._on_batch(Batch((), [again], is_unread=True))
+        assert node._nudge is nudge
+        nudge.cancel()
+        node._nudge_worker()
+        assert node._nudge is None
 
     alone(tmp_path, main)
 

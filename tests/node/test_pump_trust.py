@@ -1,5 +1,7 @@
 """Names, keys and people's decisions, as the pump carries them out over a real file."""
 
+from dataclasses import replace
+
 import pytest
 from tests.node.fixtures import (
     BOB,
@@ -48,6 +50,7 @@ from netchat.delivery.inputs import (
     Decision,
     DeleteArrived,
     Deposited,
+    DialFailed,
     Found,
     Handed,
     Input,
@@ -194,6 +197,26 @@ def test_a_key_that_waits_stops_what_stands_behind_plain_text(rig: Rig) -> None:
     assert rig.effects(Connected(an_id(2), BOB)) == [Abandon(an_id(2))]
 
 
+def test_a_classic_peer_that_is_forgotten_gets_nothing_more(rig: Rig) -> None:
+    """Its message is cancelled, and no connection is opened for what is gone."""
+    rig.effects(send(1, found=CLASSIC), DialFailed(an_id(1), BOB, "refused", 0.0))
+    rig.effects(decided(Decision.FORGET))
+    assert rig.messages == [("text 1", "cancelled", "forgotten")]
+    assert rig.effects(TimerFired(BOB, 0)) == []
+    assert rig.effects(Connected(an_id(1), BOB)) == [Abandon(an_id(1))]
+
+
+def test_what_is_being_handed_over_to_who_is_forgotten_ends_as_it_ends(rig: Rig) -> None:
+    """Bytes may have left: it must not be called cancelled."""
+    rig.effects(send(1, found=CLASSIC), send(2, found=CLASSIC), Connected(an_id(1), BOB))
+    rig.effects(decided(Decision.FORGET))
+    states = [("text 1", "queued", None), ("text 2", "cancelled", "forgotten")]
+    assert rig.messages == states
+    rig.effects(Handed(an_id(1), BOB))
+    assert rig.messages == [("text 1", "sent", None), states[1]]
+    assert rig.outbox == []
+
+
 # --- another key, and what lies in mailboxes -----------------------------------------------------
 
 
@@ -218,6 +241,21 @@ def test_what_is_stored_for_an_old_key_is_sealed_to_the_one_that_is_accepted(rig
     effects = rig.effects(located(away), LinkFailed(BOB, "refused", 0.0))
     (deposit,) = [one for one in effects if isinstance(one, Deposit)]
     assert (deposit.key, [one.seq for one in deposit.items]) == (OTHER.peer_id, [1, 2])
+
+
+def test_an_envelope_that_a_new_key_overtook_is_not_called_stored(rig: Rig) -> None:
+    """Whatever happened in between: it lies where nobody may ever look."""
+    away = keyed(present=False)
+    rig.effects(send(1, found=away), located(away))
+    rig.effects(send(2, found=Found(CHANGED, None, present=False)))
+    rig.effects(PersonDecided(1, BOB, Decision.ACCEPT, 0.0))
+    rig.commits.fates.extend([LOST, LOST])
+    rig.step(classic_text(9, sender=CAROL))
+    late = Deposited(BOB, ((1, 1),), (), NOW + MAIL_TTL_MS, BOBS.peer_id, 0.0)
+    rig.effects(late)
+    assert rig.messages[0] == ("text 1", "queued", None)
+    rig.effects(replace(late, key=OTHER.peer_id))
+    assert rig.messages[0] == ("text 1", "stored", None)
 
 
 def test_a_rotation_takes_mail_along_in_both_ways(rig: Rig) -> None:

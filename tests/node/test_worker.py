@@ -328,6 +328,30 @@ def test_a_worker_that_never_began_is_closed() -> None:
     run(main)
 
 
+def test_whoever_waits_for_room_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also by a batch that comes to nothing; and at the first word of one that comes to more."""
+    monkeypatch.setattr(worker_module, "WORKER_BYTES_MAX", 100)
+    full: list[bool] = []
+
+    class Silent(FakePump):
+        def step_batch(
+            self, now_ms: int, events: Sequence[Input], early: Callable[[Batch], None]
+        ) -> Batch:
+            early(Batch(()))
+            return Batch(())
+
+    async def main() -> None:
+        worker = Worker(Silent(), lambda: NOW, lambda _: full.append(worker.is_full))  # type: ignore[arg-type]
+        worker.start()
+        full.clear()
+        worker.submit(ConfirmArrived(1, tuple((an_id(n), "") for n in range(9))))
+        await worker.ask(lambda _: None)
+        await worker.close()
+
+    run(main)
+    assert full == [False, False]
+
+
 LARGE = DisplayText("x" * 1_000)
 
 

@@ -104,6 +104,10 @@ class Engine:
         """Another key came under the name of ``peer``: nothing goes to the old one from now on."""
         return self._lanes.stopped(peer)
 
+    def forgotten(self, peer: Name) -> list[Effect]:
+        """A person forgot who ``peer`` is, and what waited for it is gone from the store."""
+        return [*self._outbox.forgotten(peer), *self._lanes.decided(peer)]
+
     def moved(self, peer: Name) -> list[Effect]:
         """``peer`` has another key, which is accepted: everything goes to that one."""
         return self._lanes.moved(peer)

@@ -282,12 +282,17 @@ class MailArrived:
 
 @dataclass(frozen=True, slots=True)
 class Deposited:
-    """These items, and what we owed, lie in the mailbox of ``peer`` until ``until_ms``."""
+    """These items, and what we owed, lie in the mailbox of ``peer`` until ``until_ms``.
+
+    They are sealed to ``key``; ``jitter`` is for when that is no longer the key of ``peer``.
+    """
 
     peer: Name
     ranges: Ranges
     owed: tuple[MessageId, ...]
     until_ms: int
+    key: PeerId | None = None
+    jitter: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

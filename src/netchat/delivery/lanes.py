@@ -89,8 +89,6 @@ class _Lane:
     open_bytes: int = 0
     last_seq: int = 0
     stored: int = 0
-    is_overtaken: bool = False
-    """Whether the envelope on its way is sealed to a key that the peer no longer has."""
     attempts: int = 0
     route: Route = Route.KEYED
 
@@ -338,9 +336,6 @@ class Lanes:
         """
         later_ms = now_ms + RETRY_STORED_MS_MAX
         lane = self._lanes.get(event.peer)
-        if lane is not None and lane.is_overtaken:
-            lane.is_overtaken, lane.mail = False, Mail.UNKNOWN
-            return [] if lane.link is not None else self._locate(event.peer, lane)
         effects: list[Effect] = []
         if event.ranges:
             until_ms = min(max(event.until_ms, later_ms), now_ms + MAIL_TTL_MS)
@@ -367,7 +362,7 @@ class Lanes:
         lane = self._lanes.get(event.peer)
         if lane is None or lane.mail is not Mail.BUSY:
             return []
-        lane.is_overtaken, lane.mail = False, Mail.USELESS
+        lane.mail = Mail.USELESS
         if lane.phase is Phase.WAITING:
             again = self._retry(now_ms, event.peer, lane, event.jitter)
             return [again, PeerPostponed(event.peer, event.reason)]
@@ -385,7 +380,6 @@ class Lanes:
         """The peer has another key: what lies sealed to the old one helps nobody, and goes anew."""
         if (lane := self._lanes.get(peer)) is not None:
             lane.stored = 0
-            lane.is_overtaken = lane.mail is Mail.BUSY
         return [ForgetDeposits(peer), *self.decided(peer)]
 
     def decided(self, peer: Name) -> list[Effect]:

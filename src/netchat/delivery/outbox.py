@@ -153,6 +153,13 @@ class Outbox:
         self._lanes.pop(peer, None)
         return True
 
+    def forgotten(self, peer: Name) -> list[Effect]:
+        """Nothing for this peer is in the store any more, but what is being handed over."""
+        lane = self._lanes.get(peer)
+        if lane is None or not self.release(peer):
+            return []
+        return [Abandon(lane.item.item_id)] if lane.phase is Phase.DIALING else []
+
     def is_in_flight(self, item_id: MessageId, peer: Name) -> bool:
         """Tell whether a connection for this item is being opened or used."""
         lane = self._lanes.get(peer)

@@ -108,8 +108,8 @@ _DECIDED: Final = {
 _DECISION_NOTES: Final = {
     TrustDecision.ACCEPT: "what waited for {name} goes on; this key is not verified yet",
     TrustDecision.REFUSE: (
-        "the key you know stays, you are not asked about the other one again, and what it sent is"
-        " dropped"
+        "the key you know stays, and what came from the other one is dropped; you are not asked"
+        " about that one again unless yet another key comes"
     ),
     TrustDecision.ALLOW_CLASSIC: "anybody on the network can read what you send to {name}",
     TrustDecision.FORGET: (

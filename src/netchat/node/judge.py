@@ -25,6 +25,8 @@ from netchat.delivery.inputs import (
     Connected,
     DeleteArrived,
     DeleteRequested,
+    Deposited,
+    DepositFailed,
     ItemsArrived,
     LinkOpened,
     Located,
@@ -130,6 +132,12 @@ class Judge:
             answered=isinstance(event, Located),
             has_work=self._has_work(event.peer),
         )
+
+    def deposited(self, event: Deposited) -> Deposited | DepositFailed:
+        """An envelope for a key that the peer no longer has lies where nobody may look."""
+        if event.key is None or self._trusted.pin(event.peer).key == event.key:
+            return event
+        return DepositFailed(event.peer, "key-changed", event.jitter)
 
     def connected(self, event: Connected) -> Connected | Barred:
         """Say whether plain text may still go: this is the last moment before it leaves."""

@@ -211,10 +211,10 @@ class Ledger:
     def fail_all(self, now_ms: int, peer: Name) -> list[Notice]:
         """Nothing that waits for ``peer`` goes any more: a person forgot who that is."""
         self._outbox.forgive(peer)
-        last_seq, left_seq = self._peers.numbers(peer)
+        left_seq = self._peers.numbers(peer)[1]
         left: list[MessageId] = []
         kept: list[MessageId] = []
-        for seq, kind, item_id in self._outbox.take(peer, 1, last_seq):
+        for seq, kind, item_id in sorted(self._outbox.take_waiting(peer)):
             if kind is ItemKind.TEXT:
                 (left if seq <= left_seq else kept).append(item_id)
         return [

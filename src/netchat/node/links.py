@@ -160,7 +160,8 @@ class Links:
             if keeps(self._facts(older), self._facts(link), self._credentials.peer_id):
                 link.close("duplicate")
                 return
-            self._pending.pop(older, None)  # it must not be introduced behind this one
+            if self._pending.pop(older, None) is not None:  # nor introduced behind this one
+                del self._names[older]
             older.close("replaced")
         self._count += 1
         self._numbers[link] = self._count

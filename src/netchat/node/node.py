@@ -107,6 +107,7 @@ class ChatNode:
         self._waiters = Waiters()
         self._requests = 0
         self._early: list[Event] = []
+        self._nudge: asyncio.TimerHandle | None = None
         self._faces: list[Face] = []
         self._background: list[asyncio.Task[None]] = []
         self._arrivals: dict[MessageId, Arrival] = {}
@@ -439,13 +440,17 @@ class ChatNode:
             self._carry_out(effect)
         if batch.links_lost:
             self._links.close_all("store-failed")
-        if batch.is_unread:
-            nudge = TimerFired(self.name, 0)  # of nobody: any input has the engine read back
+        if batch.is_unread and self._nudge is None:
             loop = asyncio.get_running_loop()
-            loop.call_later(STORE_RETRY_S, self._worker.submit, nudge)
+            self._nudge = loop.call_later(STORE_RETRY_S, self._nudge_worker)
         for refused in batch.refused:
             self._on_refused(refused)
         self._links.relieve()
+
+    def _nudge_worker(self) -> None:
+        """Have the disk read again: any input does that, and this one is about nobody."""
+        self._nudge = None
+        self._worker.submit(TimerFired(self.name, 0))
 
     def _carry_out(self, effect: effects.Outward) -> None:
         match effect:
@@ -492,6 +497,8 @@ class ChatNode:
             case Connected(item_id=item_id, peer=peer):
                 self._courier.abandon(item_id)
                 self._worker.submit(HandOverBroke(item_id, peer, error.code))
+            case TimerFired(self.name):
+                pass  # a nudge: the batch says whether another one is wanted
             case event if _is_worth_repeating(event):
                 loop = asyncio.get_running_loop()
                 loop.call_later(STORE_RETRY_S, self._worker.submit, event)

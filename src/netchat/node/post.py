@@ -77,7 +77,8 @@ class Post:
             return
         numbers = ranges.of(item.seq for item in order.items)
         owed = tuple(item_id for item_id, _ in order.confirms)
-        self._submit(Deposited(order.peer, numbers, owed, until_ms))
+        jitter = self._jitter()
+        self._submit(Deposited(order.peer, numbers, owed, until_ms, order.key, jitter))
 
     # --- in --------------------------------------------------------------------------------------
 

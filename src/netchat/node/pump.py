@@ -34,6 +34,7 @@ from netchat.delivery.inputs import (
     Decision,
     DeleteArrived,
     DeleteRequested,
+    Deposited,
     Identified,
     Input,
     ItemsArrived,
@@ -420,6 +421,8 @@ class Pump:
                 return judge.located(now_ms, event)
             case Connected():
                 return judge.connected(event)
+            case Deposited():
+                return judge.deposited(event)
             case ItemsArrived():
                 return judge.items(event)
             case ConfirmArrived():
@@ -471,8 +474,13 @@ class Pump:
             self._arrivals.take_held(event.peer, None)
             outward += self._cut(now_ms, event.peer, "forgotten")
         outward += self._release(now_ms, event.peer)
-        is_moved = event.decision is Decision.ACCEPT
-        then = self._engine.moved if is_moved else self._engine.decided
+        match event.decision:
+            case Decision.ACCEPT:
+                then = self._engine.moved
+            case Decision.FORGET:
+                then = self._engine.forgotten
+            case _:
+                then = self._engine.decided
         waiting: deque[Effect] = deque(then(event.peer))
         return outward + self._drained(now_ms, waiting)
 

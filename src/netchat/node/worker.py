@@ -136,9 +136,11 @@ class Worker:
             self._tell(batch)
 
     def _step(self, events: Sequence[Input]) -> None:
-        batch = self._pump.step_batch(self._now_ms(), events, self._tell)
+        was_full = self.is_full
+        # Counted before anything is told, so that whoever waits for room finds it then.
         self._stepped_bytes += sum(map(_size_of, events))
-        if batch.effects or batch.refused or batch.links_lost:
+        batch = self._pump.step_batch(self._now_ms(), events, self._tell)
+        if batch.effects or batch.refused or batch.links_lost or was_full:
             self._tell(batch)
 
     def _tell(self, batch: Batch) -> None:

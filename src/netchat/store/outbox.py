@@ -89,6 +89,14 @@ class OutboxTable:
         ).fetchall()
         return [(seq, _KINDS[kind], MessageId(item_id)) for seq, kind, item_id in rows]
 
+    def take_waiting(self, peer: Name) -> Sequence[tuple[int, ItemKind, MessageId]]:
+        """Remove all for a peer but what is just being handed over; as ``take`` returns it."""
+        rows = self._connection.execute(
+            "DELETE FROM outbox WHERE peer = ? AND state <> 'handing' RETURNING seq, kind, item_id",
+            (peer.key,),
+        ).fetchall()
+        return [(seq, _KINDS[kind], MessageId(item_id)) for seq, kind, item_id in rows]
+
     def store(
         self, peer: Name, first: int, last: int, until_ms: int
     ) -> Sequence[tuple[ItemKind, MessageId]]:

@@ -91,6 +91,7 @@ class Life:
         self._machine = machine
         self._waiting: list[Input] = []
         self._is_step_due = False
+        self._is_nudge_due = False
         self._arrivals: dict[MessageId, tuple[Wire, int]] = {}
         self.introduction: Introduction = MovingIntroduction(
             profile.identity,
@@ -202,11 +203,15 @@ class Life:
             self._carry_out(effect)
         if batch.links_lost:
             self.links.close_all("store-failed")
-        if batch.is_unread:
-            nudge = TimerFired(self.host.name, 0)
-            self.later(STORE_RETRY_S * 1_000, lambda: self.submit(nudge))
+        if batch.is_unread and not self._is_nudge_due:
+            self._is_nudge_due = True
+            self.later(STORE_RETRY_S * 1_000, self._nudge)
         for refused in batch.refused:
             self._on_refused(refused)
+
+    def _nudge(self) -> None:
+        self._is_nudge_due = False
+        self.submit(TimerFired(self.host.name, 0))
 
     def _carry_out(self, effect: effects.Outward) -> None:
         match effect:
@@ -258,6 +263,8 @@ class Life:
             case Connected(item_id=item_id, peer=peer):
                 self.courier.abandon(item_id)
                 self.submit(HandOverBroke(item_id, peer, refused.error.code))
+            case TimerFired(peer) if peer == self.host.name:
+                pass
             case event if isinstance(event, _REPORTS):
                 self.later(STORE_RETRY_S * 1_000, lambda: self.submit(event))
             case _:

@@ -53,7 +53,8 @@ class Post:
             return
         numbers = ranges.of(item.seq for item in order.items)
         owed = tuple(item_id for item_id, _ in order.confirms)
-        node.soon(lambda: node.submit(Deposited(order.peer, numbers, owed, until_ms)))
+        done = Deposited(order.peer, numbers, owed, until_ms, order.key, node.jitter())
+        node.soon(lambda: node.submit(done))
 
     def _failed(self, order: Deposit, reason: str) -> None:
         node = self._node
