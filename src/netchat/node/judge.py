@@ -176,8 +176,9 @@ class Judge:
             return None
         peer, sender, stream = admitted
         is_first = event.link not in self._heard
-        self._heard &= self.links.keys()
-        self._heard.add(event.link)
+        if is_first:
+            self._heard &= self.links.keys()  # numbers of links never come again
+            self._heard.add(event.link)
         checked = self._checked(peer, sender, stream, event.base, event.items, event.link, None)
         return replace(checked, is_first=is_first)
 
