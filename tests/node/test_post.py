@@ -180,7 +180,9 @@ def test_an_envelope_is_sealed_for_its_recipient_and_handed_in() -> None:
         office = Office()
         await office.post.deposit(deposit())
         numbers = ((4, 5), (7, 7))
-        assert office.submitted == [Deposited(BOB, numbers, (an_id(9),), NOW + 7)]
+        until_ms = NOW + 7
+        done = Deposited(BOB, numbers, (an_id(9),), until_ms, BOBS.peer_id, 0.5)
+        assert office.submitted == [done]
         ((recipient, envelope),) = office.box.deposited
         assert recipient == BOBS.peer_id
         sender, body = unseal(BOBS.peer_id, BOBS_PREKEY.secret, envelope)
