@@ -109,8 +109,8 @@ PLANTS = (
         "acting without a commit",
         "sim",
         "src/netchat/node/pump.py",
-        "                self._commit(self._connection)\n",
-        "                self._connection.rollback()\n",
+        "            self._commit(self._connection)\n",
+        "            self._connection.rollback()\n",
     ),
     Plant(
         "a classic message sent again after a byte may have left",
