@@ -237,6 +237,7 @@ def test_what_is_stored_for_an_old_key_is_sealed_to_the_one_that_is_accepted(rig
     assert told in decided
     assert rig.messages[0] == ("text 1", "queued", None)
     assert rig.rows("SELECT stored_ms FROM message WHERE stored_ms IS NOT NULL") == []
+    assert rig.rows("SELECT DISTINCT stored_until_ms FROM outbox") == [(None,)]
     away = Found(CHANGED, None, present=False)
     effects = rig.effects(located(away), LinkFailed(BOB, "refused", 0.0))
     (deposit,) = [one for one in effects if isinstance(one, Deposit)]
