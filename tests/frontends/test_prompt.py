@@ -519,8 +519,8 @@ def test_read_tells_what_the_other_side_does_not_have() -> None:
     node.add("bob", "hi alice")
     face = typed(node, "READ bob")
     assert face.notes == [
-        "netchat: not delivered of what you wrote: 1 waiting here, 1 sealed in the mailbox of bob,"
-        " 3 here, and will not go."
+        "netchat: not confirmed of what you wrote: 1 waiting here, 1 sealed in the mailbox of bob,"
+        " 1 failed, and may or may not have arrived, 2 that will not go."
     ]
 
 

@@ -436,7 +436,7 @@ def test_a_link_that_is_replaced_before_its_admission_is_never_opened() -> None:
         await asyncio.sleep(0)
         assert [event.link for event in bob.of(LinkOpened)] == [2]
         assert bob.links.is_linked(ME)
-        bob.links.link_lost = link_lost  # type: ignore[method-assign]
+        bob.links.link_lost = link_lost  # type: ignore[method-assign]  # now it ends
         for link in list(bob.links._numbers):
             if bob.links._numbers[link] == 1:
                 link_lost(link, "replaced")

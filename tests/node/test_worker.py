@@ -341,7 +341,7 @@ def test_whoever_waits_for_room_is_told_of_it(monkeypatch: pytest.MonkeyPatch) -
             return Batch(())
 
     async def main() -> None:
-        worker = Worker(Silent(), lambda: NOW, lambda _: full.append(worker.is_full))  # type: ignore[arg-type]
+        worker = Worker(Silent(), lambda: NOW, lambda _: full.append(worker.is_full))  # type: ignore[arg-type]  # a fake pump
         worker.start()
         full.clear()
         worker.submit(ConfirmArrived(1, tuple((an_id(n), "") for n in range(9))))

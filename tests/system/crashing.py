@@ -142,8 +142,8 @@ def in_the_pump(passed: Pass) -> None:
 
     Pump.__init__ = made  # type: ignore[method-assign]
     Pump.step_batch = stepped  # type: ignore[method-assign]
-    Pump.settle = settled  # type: ignore[method-assign]
-    Pump._within_transaction = transacted  # type: ignore[method-assign]
+    Pump.settle = settled  # type: ignore[method-assign]  # points around it, as above
+    Pump._within_transaction = transacted  # type: ignore[method-assign]  # the same
 
 
 def in_the_directory(passed: Pass) -> None:

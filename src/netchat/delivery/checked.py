@@ -216,15 +216,15 @@ class ConfirmChecked:
     results: tuple[tuple[int, str], ...] = ()
 
 
-# --- answers to the engine -----------------------------------------------------------------------
-
-
 @dataclass(frozen=True, slots=True)
 class Barred:
     """A connection for ``item_id`` is open, and plain text may no longer go to ``peer``."""
 
     item_id: MessageId
     peer: Name
+
+
+# --- answers to the engine -----------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,7 +242,7 @@ class Carried:
     """The store gave items of ``peer`` to a link or an envelope, ``size`` bytes of text in all.
 
     ``ranges`` is empty when there was nothing behind what was asked for; ``owed`` counts the debts
-    that go along.
+    that go along. ``is_empty``: nothing waits for this peer, nor is owed to it.
     """
 
     peer: Name

@@ -335,13 +335,13 @@ class Lanes:
         never again.
         """
         later_ms = now_ms + RETRY_STORED_MS_MAX
-        lane = self._lanes.get(event.peer)
         effects: list[Effect] = []
         if event.ranges:
             until_ms = min(max(event.until_ms, later_ms), now_ms + MAIL_TTL_MS)
             effects.append(StoreDeposit(event.peer, event.ranges, until_ms))
         if event.owed:
             effects.append(DropOwed(event.peer, event.owed))
+        lane = self._lanes.get(event.peer)
         if lane is None:
             return effects
         if event.ranges:

@@ -51,11 +51,11 @@ EXIT_CODES = {
     "directory-unreachable": 6,
     "directory-refused": 6,
     "no-directory-here": 6,
+    "directory-in-use": 6,
     "identity": 7,
     "identity-locked": 7,
     "identity-unreadable": 7,
     "profile-in-use": 7,
-    "directory-in-use": 7,
 }
 """By the code of an error or the reason of a send; every other one is 1."""
 

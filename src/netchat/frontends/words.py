@@ -123,12 +123,13 @@ def conversation_line(message: Message) -> str:
 _UNDELIVERED: Final = (
     ((MessageState.QUEUED,), "waiting here"),
     ((MessageState.STORED,), "sealed in the mailbox of {peer}"),
-    ((MessageState.FAILED, MessageState.EXPIRED, MessageState.CANCELLED), "here, and will not go"),
+    ((MessageState.FAILED,), "failed, and may or may not have arrived"),
+    ((MessageState.EXPIRED, MessageState.CANCELLED), "that will not go"),
 )
 
 
 def undelivered(peer: Contact, shown: Mapping[MessageState, int]) -> str | None:
-    """Say on stderr which of our messages in a conversation the peer does not have yet.
+    """Say on stderr which of our messages in a conversation nobody has said to have.
 
     What went to a classic client is not counted: nobody can know.
     """
@@ -137,7 +138,7 @@ def undelivered(peer: Contact, shown: Mapping[MessageState, int]) -> str | None:
         for states, where in _UNDELIVERED
         if (count := sum(shown.get(state, 0) for state in states))
     ]
-    return f"netchat: not delivered of what you wrote: {', '.join(parts)}." if parts else None
+    return f"netchat: not confirmed of what you wrote: {', '.join(parts)}." if parts else None
 
 
 def _joined(parts: Sequence[Name | DisplayText]) -> str:
