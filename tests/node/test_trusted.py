@@ -23,6 +23,7 @@ from tests.node.fixtures import (
 )
 
 from netchat.delivery.inputs import Decision, Found, Route
+from netchat.delivery.notices import RecordRefused
 from netchat.errors import StoreUnavailable
 from netchat.model import Name, TrustState
 from netchat.node import trusted as trusted_module
@@ -163,3 +164,29 @@ def test_decisions_that_cannot_be(peers: Peers) -> None:
     assert one.decide(BOB, Decision.VERIFIED, OTHER.peer_id) == "key-mismatch"
     assert one.decide(BOB, Decision.ALLOW_CLASSIC, None) == "identity-refused"
     assert one.pin(BOB).state is TrustState.TOFU
+
+
+def rollbacks(one: Trusted) -> int:
+    return sum(notice == RecordRefused(BOB, "rollback") for notice in one.take_notices())
+
+
+def test_numbers_of_the_key_before_a_rotation_raise_no_alarm(peers: Peers) -> None:
+    """They begin anew with each key: what the directory gave of the old one says nothing."""
+    one = trusted(peers)
+    one.route(BOB, Found(record_of(seq=9), None))
+    one.route(BOB, Found(record_of(OTHER, seq=5, old=BOBS), None))
+    one.admit(opened(1, record_of(OTHER, seq=8)))
+    one.route(BOB, Found(record_of(OTHER, seq=6), None))
+    assert rollbacks(one) == 0
+    one.route(BOB, Found(record_of(OTHER, seq=5, old=BOBS), None))
+    assert rollbacks(one) == 1
+
+
+def test_a_foreign_record_hides_no_rollback(peers: Peers) -> None:
+    """What a directory gave of the pinned key is remembered, whatever it shows in between."""
+    one = trusted(peers)
+    one.route(BOB, Found(record_of(seq=9), None))
+    one.route(BOB, Found(record_of(OTHER, seq=3), None))
+    one.decide(BOB, Decision.REFUSE, None)
+    one.route(BOB, Found(record_of(seq=4), None))
+    assert rollbacks(one) == 1
